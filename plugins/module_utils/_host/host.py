@@ -1,0 +1,182 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One machine, as the rest of the collection sees it: the only door to files, programs and the kernel.
+
+Private to this collection. Tests hand it a directory as root and a function in place of the programs.
+Every path given to it is absolute and as the machine's own processes see it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import glob
+import os
+import stat
+from typing import IO, Any, Callable, Iterator, List, NamedTuple, Optional
+
+from . import commands, files
+
+
+class Kernel(NamedTuple):
+    """uname(2): `release` as in /lib/modules, `machine` as in `uname -m`."""
+
+    release: str
+    machine: str
+
+
+class Host:
+    """Files below `root`, programs through `runner`, the kernel named by `kernel` (default: the running one)."""
+
+    def __init__(
+        self,
+        root: str = "/",
+        runner: Callable[..., commands.Result] = commands.run,
+        kernel: Optional[Kernel] = None,
+    ) -> None:
+        self.root = root
+        self._runner = runner
+        if kernel is None:
+            names = os.uname()
+            kernel = Kernel(names.release, names.machine)
+        self.kernel = kernel
+
+    # --- reading -----------------------------------------------------------------------------------------------
+    def path(self, path: str) -> str:
+        """The real path of `path` below root, symbolic links followed as this machine would follow them."""
+        return files.resolve(self.root, path)
+
+    def realpath(self, path: str) -> str:
+        """As path(), but as the machine itself would name it."""
+        below = os.path.relpath(self.path(path), self.root)
+        return "/" if below == "." else "/" + below
+
+    def read(self, path: str, limit: int = -1) -> bytes:
+        """The bytes of a file, `limit` at most; OSError as open(2) gives it."""
+        with open(self.path(path), "rb") as file:
+            return file.read(limit)
+
+    def read_text(self, path: str, default: Optional[str] = None) -> str:
+        """A file as text, undecodable bytes kept as surrogates. `default`, when given, stands for a missing file."""
+        try:
+            return self.read(path).decode("utf-8", "surrogateescape")
+        except OSError as error:
+            if default is None or error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise
+            return default
+
+    def open(self, path: str) -> IO[bytes]:
+        """A file opened for reading, for those too large to read whole."""
+        return open(self.path(path), "rb")
+
+    def stat(self, path: str) -> Optional[os.stat_result]:
+        """stat(2), links followed; None where there is nothing."""
+        try:
+            return os.stat(self.path(path))
+        except OSError:
+            return None
+
+    def exists(self, path: str) -> bool:
+        return self.stat(path) is not None
+
+    def is_file(self, path: str) -> bool:
+        found = self.stat(path)
+        return found is not None and stat.S_ISREG(found.st_mode)
+
+    def is_dir(self, path: str) -> bool:
+        found = self.stat(path)
+        return found is not None and stat.S_ISDIR(found.st_mode)
+
+    def is_block_device(self, path: str) -> bool:
+        found = self.stat(path)
+        return found is not None and stat.S_ISBLK(found.st_mode)
+
+    def is_executable(self, path: str) -> bool:
+        found = self.stat(path)
+        return found is not None and stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o111)
+
+    def readlink(self, path: str) -> Optional[str]:
+        """What a symbolic link holds, unresolved; None for anything else."""
+        folder, name = os.path.split(path.rstrip("/"))
+        try:
+            return os.readlink(os.path.join(self.path(folder), name))
+        except OSError:
+            return None
+
+    def listdir(self, path: str) -> List[str]:
+        """The sorted names in a directory; none where there is no directory."""
+        try:
+            return sorted(os.listdir(self.path(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def glob(self, pattern: str) -> List[str]:
+        """Sorted paths, as this machine names them."""
+        found = glob.glob(os.path.join(glob.escape(self.root), pattern.lstrip("/")))
+        return sorted("/" + os.path.relpath(path, self.root) for path in found)
+
+    def free_bytes(self, path: str) -> int:
+        """Bytes free to root on the file system that holds path."""
+        found = os.statvfs(self.path(path))
+        return found.f_bfree * found.f_frsize
+
+    def which(self, name: str) -> Optional[str]:
+        """Where root's shell would find a program, or None."""
+        for folder in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"):
+            if self.is_executable(folder + "/" + name):
+                return folder + "/" + name
+        return None
+
+    # --- changing ----------------------------------------------------------------------------------------------
+    def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """Write a file atomically and durably; its directory is made if need be. See files.write_atomic."""
+        real = self.path(path)
+        files.make_directories(os.path.dirname(real), 0o755)
+        files.write_atomic(real, data, mode)
+
+    def make_directories(self, path: str, mode: int = 0o755) -> None:
+        files.make_directories(self.path(path), mode)
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a symbolic link; one that is gone already is no error."""
+        folder, name = os.path.split(path.rstrip("/"))
+        real = self.path(folder)
+        try:
+            os.unlink(os.path.join(real, name))
+        except FileNotFoundError:
+            return
+        files.sync_directory(real)
+
+    def remove_empty_directory(self, path: str) -> None:
+        """Remove a directory if there is nothing in it."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            try:
+                os.rmdir(self.path(path))
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+
+    def symlink(self, target: str, path: str) -> None:
+        """Make path a symbolic link to target, atomically."""
+        folder, name = os.path.split(path)
+        files.make_directories(self.path(folder), 0o755)
+        real = os.path.join(self.path(folder), name)
+        temporary = real + ".tmp"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        os.symlink(target, temporary)
+        os.rename(temporary, real)
+        files.sync_directory(os.path.dirname(real))
+
+    @contextlib.contextmanager
+    def lock(self, path: str) -> Iterator[None]:
+        """Hold an exclusive flock(2) on a file, waiting for whoever has it; it ends with the process."""
+        real = self.path(path)
+        files.make_directories(os.path.dirname(real), 0o755)
+        with open(real, "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    # --- programs ----------------------------------------------------------------------------------------------
+    def run(self, argv: List[str], **options: Any) -> commands.Result:
+        """Run a program (see commands.run for timeout and stdin). Its exit code proves nothing: look again."""
+        return self._runner(argv, **options)

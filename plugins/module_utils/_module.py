@@ -1,0 +1,68 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The shape of every module here: plan, apply, look again. Private to this collection.
+
+The only file of module_utils that imports ansible: all others also run in the boot-time program.
+"""
+
+import contextlib
+from typing import Any, Callable, Dict
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ._host.host import Host
+from .layout import LOCK
+from .plan import Plan
+from .problems import KdumpError, fail
+
+Params = Dict[str, Any]
+
+
+def run_state(
+    argument_spec: Dict[str, Any],
+    decide: Callable[[Host, Params], Plan],
+    report: Callable[[Host, Params], Dict[str, Any]],
+    **options: Any
+) -> None:
+    """Run a module that brings a host to a state.
+
+    `decide` observes the host and returns the Plan; it raises KdumpError with everything that is wrong, before
+    anything is touched. After applying, `decide` is asked again: a plan that is not empty then means that the change
+    did not take, whatever the exit codes said. `report` returns the module's results, from the host as it is then
+    (in check mode: as it is). Both are told by params["_check"] whether this is check mode. `options` go to AnsibleModule.
+    """
+    module = AnsibleModule(argument_spec, supports_check_mode=True, **options)
+    host = Host()
+    params = dict(module.params, _check=module.check_mode)
+    try:
+        with contextlib.ExitStack() as stack:
+            if not module.check_mode:
+                stack.enter_context(host.lock(LOCK))
+            plan = decide(host, params)
+            if plan.changed and not module.check_mode:
+                plan.apply(host)
+                left = decide(host, dict(params, force=False))
+                if left.changed:
+                    raise fail(
+                        "The change did not take: looking again, there was still to do: %s." % "; ".join(left.actions),
+                        "Run again with -vvv; if it stays, the host's own tools undo what is written.",
+                    )
+        module.exit_json(changed=plan.changed, actions=plan.actions, diff=plan.diff(), **report(host, params))
+    except KdumpError as error:
+        fail_with(module, error)
+
+
+def run_info(
+    argument_spec: Dict[str, Any], report: Callable[[Host, Params], Dict[str, Any]], **options: Any
+) -> None:
+    """Run a module that only looks."""
+    module = AnsibleModule(argument_spec, supports_check_mode=True, **options)
+    try:
+        module.exit_json(changed=False, **report(Host(), dict(module.params, _check=module.check_mode)))
+    except KdumpError as error:
+        fail_with(module, error)
+
+
+def fail_with(module: AnsibleModule, error: KdumpError) -> None:
+    """Fail with every problem: as sentences in msg, as data in errors."""
+    module.fail_json(msg=str(error), errors=[problem.as_dict() for problem in error.problems])

@@ -1,0 +1,18 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Where things lie on a managed node. Private to this collection.
+
+Debian's kdump-tools owns /var/lib/kdump and kdumpctl owns /run/lock/kdump: nothing of theirs is used.
+"""
+
+CONF = "/etc/kdump.conf"
+SYSCONFIG = "/etc/sysconfig/kdump"
+STATE_DIR = "/var/lib/vmcore-kdump"
+IMAGE_DIR = STATE_DIR + "/images"  # <release>-<first 16 hex digits of the digest>.img, its manifest beside it as .json
+PROOF = STATE_DIR + "/proof.json"
+RUN_DIR = "/run/vmcore-kdump"
+LOADED = RUN_DIR + "/loaded.json"  # what is loaded now; under /run, because a loaded kernel does not survive a reboot
+LOCK = "/run/lock/vmcore-kdump"
+PROGRAM = "/usr/local/lib/vmcore-kdump/kdump.pyz"
+UNIT_NAME = "vmcore-kdump.service"
+UNIT = "/etc/systemd/system/" + UNIT_NAME

@@ -1,0 +1,33 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is wrong, and what to do about it. Private to this collection."""
+
+from typing import Any, Dict, NamedTuple, Sequence
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: a sentence, and a sentence with the remedy."""
+
+    message: str
+    hint: str
+    option: str = ""
+    value: str = ""
+
+    def as_dict(self) -> Dict[str, Any]:
+        return {"option": self.option, "value": self.value, "message": self.message, "hint": self.hint}
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.message, self.hint) if part)
+
+
+class KdumpError(Exception):
+    """Everything that was found wrong, together: nobody likes to fix ten mistakes in ten runs."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = list(problems)
+
+
+def fail(message: str, hint: str, option: str = "", value: str = "") -> KdumpError:
+    """A KdumpError of one problem, to be raised."""
+    return KdumpError([Problem(message, hint, option, value)])

@@ -1,0 +1,22 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Makes this checkout importable as ansible_collections.vmcore.kdump, wherever it lies and with or without ansible."""
+
+import pathlib
+import sys
+import types
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def _namespace(name: str, path: str) -> None:
+    if name not in sys.modules:
+        package = types.ModuleType(name)
+        package.__path__ = [path]
+        sys.modules[name] = package
+
+
+if not any(parent.name == "ansible_collections" for parent in ROOT.parents):
+    _namespace("ansible_collections", str(ROOT.parent))
+    _namespace("ansible_collections.vmcore", str(ROOT.parent))
+    _namespace("ansible_collections.vmcore.kdump", str(ROOT))

@@ -1,0 +1,75 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+import os
+import stat
+
+import pytest
+
+from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
+
+
+@pytest.fixture
+def host(tmp_path):
+    return Host(str(tmp_path))
+
+
+def test_absolute_links_stay_below_root(host, tmp_path):
+    (tmp_path / "usr/lib").mkdir(parents=True)
+    (tmp_path / "usr/lib/libc.so.6").write_bytes(b"c")
+    os.symlink("/usr/lib", str(tmp_path / "lib"))
+    assert host.read("/lib/libc.so.6") == b"c"
+    assert host.realpath("/lib/../lib/libc.so.6") == "/usr/lib/libc.so.6"
+    assert host.realpath("/../..") == "/"
+
+
+def test_a_loop_of_links_is_an_error_and_not_a_hang(host, tmp_path):
+    os.symlink("b", str(tmp_path / "a"))
+    os.symlink("a", str(tmp_path / "b"))
+    with pytest.raises(OSError):
+        host.path("/a")
+
+
+def test_write_keeps_the_mode_of_what_it_replaces_and_leaves_no_temporary(host, tmp_path):
+    host.write("/etc/x", b"one", 0o600)
+    assert stat.S_IMODE(os.stat(str(tmp_path / "etc/x")).st_mode) == 0o600
+    os.chmod(str(tmp_path / "etc/x"), 0o640)
+    host.write("/etc/x", b"two", 0o600)
+    assert stat.S_IMODE(os.stat(str(tmp_path / "etc/x")).st_mode) == 0o640
+    assert host.read("/etc/x") == b"two"
+    assert os.listdir(str(tmp_path / "etc")) == ["x"]
+
+
+def test_write_through_a_symbolic_link_keeps_the_link(host, tmp_path):
+    host.write("/etc/real", b"one")
+    os.symlink("real", str(tmp_path / "etc/link"))
+    host.write("/etc/link", b"two")
+    assert os.path.islink(str(tmp_path / "etc/link"))
+    assert host.read("/etc/real") == b"two"
+
+
+def test_a_missing_file_has_the_default_only_when_one_is_given(host):
+    assert host.read_text("/none", "") == ""
+    with pytest.raises(OSError):
+        host.read_text("/none")
+
+
+def test_listing_and_globbing_speak_the_hosts_paths(host):
+    host.write("/boot/vmlinuz-1", b"")
+    host.write("/boot/vmlinuz-2", b"")
+    assert host.listdir("/boot") == ["vmlinuz-1", "vmlinuz-2"]
+    assert host.glob("/boot/vmlinuz-*") == ["/boot/vmlinuz-1", "/boot/vmlinuz-2"]
+    assert host.listdir("/none") == []
+
+
+def test_removing_what_is_gone_is_no_error(host):
+    host.write("/a/b", b"")
+    host.remove("/a/b")
+    host.remove("/a/b")
+    host.remove_empty_directory("/a")
+    host.remove_empty_directory("/a")
+    assert host.listdir("/") == []
+
+
+def test_a_program_that_is_not_there_is_a_result(host):
+    result = host.run(["/no/such/program"])
+    assert result.rc == -1 and "No such file" in result.err
