@@ -1,0 +1,107 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is mounted where, and what /etc/fstab would mount. Private to this collection.
+
+Sources: show_mountinfo() in fs/proc_namespace.c; fstab(5). Lines that do not have the shape are left out.
+"""
+
+import re
+from typing import List, NamedTuple
+
+from .problems import fail
+
+_ESCAPE = re.compile(r"\\([0-3][0-7]{2})")
+
+
+class Mount(NamedTuple):
+    """One line of /proc/self/mountinfo. `root` is the directory of the file system that is seen at `point`."""
+
+    mount_id: str
+    device: str  # "maj:min" of the super block; an anonymous number (0:…) for btrfs, nfs, overlay
+    root: str
+    point: str
+    fstype: str
+    source: str
+    options: str
+    super_options: str
+    parent_id: str = ""
+
+
+class FstabEntry(NamedTuple):
+    """One line of /etc/fstab: `source` as written (a device, UUID=…, LABEL=…, host:/export)."""
+
+    source: str
+    point: str
+    fstype: str
+    options: str
+
+
+def parse_mountinfo(text: str) -> List[Mount]:
+    """The mounts of /proc/self/mountinfo, in its order."""
+    return [mount for mount in map(_mount, text.split("\n")) if mount.mount_id]
+
+
+def _mount(line: str) -> Mount:
+    fields = line.split(" ")
+    try:
+        # Optional fields (shared:1, master:2 …) stand before the lone dash.
+        fstype, source, super_options = (fields[fields.index("-", 6) + 1 :])[:3]
+        mount_id, parent_id, device, root, point, options = fields[:6]
+    except ValueError:
+        return Mount("", "", "", "", "", "", "", "")
+    return Mount(
+        mount_id, device, unescape(root), unescape(point), unescape(fstype), unescape(source), options,
+        super_options, parent_id,
+    )  # fmt: skip
+
+
+def parse_fstab(text: str) -> List[FstabEntry]:
+    """The entries of /etc/fstab, in its order; missing options are `defaults`."""
+    entries = []
+    for line in text.split("\n"):
+        fields = [unescape(field) for field in re.split(r"[ \t]+", line.strip(" \t\r"))]
+        if len(fields) >= 3 and not fields[0].startswith("#"):
+            entries.append(FstabEntry(fields[0], fields[1], fields[2], (fields + ["defaults"])[3]))
+    return entries
+
+
+def holding(mounts: List[Mount], path: str) -> Mount:
+    """The mount that holds an absolute path free of symbolic links; KdumpError where none does.
+
+    Found as the kernel walks a path: from the root mount into whatever is mounted on the way, so that a mount which
+    a later one covers is not seen. The order of the lines says nothing: moved mounts keep their place in it.
+    """
+    known = {mount.mount_id for mount in mounts}
+    tops = [mount for mount in mounts if mount.point == "/" and mount.parent_id not in known - {mount.mount_id}]
+    if not tops:
+        raise fail(
+            "No mount that holds %s is listed in /proc/self/mountinfo." % path,
+            "Run this on the host itself, not in a chroot or a container that hides the host's mounts.",
+            value=path,
+        )
+    here = tops[-1]
+    left = [mount for mount in mounts if is_below(path, mount.point)]
+    while True:
+        left = [mount for mount in left if mount.mount_id != here.mount_id]  # every mount is entered once at most
+        covers = [mount for mount in left if mount.parent_id == here.mount_id]
+        if not covers:
+            return here
+        # The first one met on the way down; of several on one point, the last.
+        here = min(reversed(covers), key=lambda mount: len(mount.point))
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether a path is a directory or lies in it."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def unescape(text: str) -> str:
+    r"""Undo the octal escapes of both files (\040 is a blank); bytes that are no UTF-8 become surrogates."""
+    if "\\" not in text:
+        return text
+    raw = _ESCAPE.sub(lambda match: _byte(int(match.group(1), 8)), text)
+    return raw.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def _byte(number: int) -> str:
+    return bytes([number]).decode("ascii", "surrogateescape")
