@@ -8,6 +8,9 @@ import pytest
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
 
 
+ZSTD_FRAME = "28b52ffd04586c0000286b64756d700100f8ffc88b164c000008750100fcff3910024d0000087001002c57391002625b4e60"
+
+
 @pytest.fixture
 def host(tmp_path):
     return Host(str(tmp_path))
@@ -73,3 +76,15 @@ def test_removing_what_is_gone_is_no_error(host):
 def test_a_program_that_is_not_there_is_a_result(host):
     result = host.run(["/no/such/program"])
     assert result.rc == -1 and "No such file" in result.err
+
+
+def test_zstd_is_unpacked_by_the_hosts_library(host):
+    # "kdump" 70,000 times, as the zstd program writes it from a pipe (no content size in its header).
+    frame = bytes.fromhex(ZSTD_FRAME)
+    assert host.unzstd(frame) == b"kdump" * 70000
+    with pytest.raises(ValueError):
+        host.unzstd(frame, limit=1000)
+    with pytest.raises(ValueError):
+        host.unzstd(frame[:-5])
+    with pytest.raises(ValueError):
+        host.unzstd(b"no zstd data at all")

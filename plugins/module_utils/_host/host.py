@@ -12,9 +12,10 @@ import fcntl
 import glob
 import os
 import stat
+import time
 from typing import IO, Any, Callable, Iterator, List, NamedTuple, Optional
 
-from . import commands, files
+from . import commands, files, zstd
 
 
 class Kernel(NamedTuple):
@@ -175,6 +176,15 @@ class Host:
         with open(real, "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+    # --- what the standard library of Python 3.6 lacks -----------------------------------------------------------
+    def unzstd(self, data: bytes, limit: int = 256 << 20) -> bytes:
+        """zstd data unpacked, `limit` bytes at most; OSError without libzstd, ValueError for broken data."""
+        return zstd.decompress(data, limit)
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that nobody sets."""
+        return time.monotonic()
 
     # --- programs ----------------------------------------------------------------------------------------------
     def run(self, argv: List[str], **options: Any) -> commands.Result:
