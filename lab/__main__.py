@@ -1,0 +1,96 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""python3 -m lab COMMAND: see README.md beside this file."""
+
+import argparse
+import os
+import re
+import sys
+
+from . import guest, image
+from .common import LabError
+
+
+def name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", text):
+        raise argparse.ArgumentTypeError("a guest's name is made of a-z, 0-9 and -, and at most 31 long")
+    return text
+
+
+def size(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]*[MG]", text):
+        raise argparse.ArgumentTypeError("a size is a whole number of M or G, such as 512M")
+    return text
+
+
+def port(text: str) -> int:
+    """0 stands for any free one."""
+    if text == "auto":
+        return 0
+    if not text.isdecimal() or not 1024 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError("a port is `auto` or a number from 1024 to 65535")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python3 -m lab", description="Debian guests to crash.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(title: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(title, help=text, description=text)
+
+    suite = dict(choices=image.SUITES, default="trixie", help="Debian suite (trixie)")
+    build = command("image", "build the guests' disk image, unless it is there")
+    build.add_argument("--suite", **suite)
+    build.add_argument("--refresh", action="store_true", help="build it again with today's packages")
+    boot = command("up", "make a guest, boot it, wait for its ssh")
+    boot.add_argument("name", type=name)
+    boot.add_argument("--suite", **suite)
+    boot.add_argument("--memory", type=int, default=2048, metavar="MIB", help="memory (2048)")
+    boot.add_argument("--cpus", type=int, default=2, help="virtual CPUs (2)")
+    boot.add_argument("--disk", type=size, action="append", default=[], metavar="SIZE", help="a further disk: vdb, …")
+    boot.add_argument("--port", type=port, default=0, help="ssh's port on 127.0.0.1 (auto)")
+    shell = command("ssh", "a shell in the guest, or a command there")
+    shell.add_argument("name", type=name)
+    shell.add_argument("words", nargs="*", metavar="-- COMMAND")
+    for title, text in (
+        ("down", "destroy a guest and all its files"),
+        ("cut", "cut a guest's power and boot it again"),
+        ("console", "print what the guest wrote to its serial console"),
+    ):
+        command(title, text).add_argument("name", type=name)
+    command("list", "the guests there are")
+    command("inventory", "an Ansible inventory of guests").add_argument("names", type=name, nargs="+")
+    return top
+
+
+def main() -> None:
+    args = parser().parse_args()
+    if args.command == "image":
+        print(image.get(args.suite, args.refresh).directory)
+    elif args.command == "up":
+        guest.up(args.name, args.suite, args.memory, args.cpus, args.disk, args.port)
+    elif args.command == "down":
+        guest.down(args.name)
+    elif args.command == "cut":
+        guest.power_cut(args.name)
+    elif args.command == "ssh":
+        argv = guest.ssh_argv(guest.find(args.name), *args.words)
+        os.execvp(argv[0], argv)
+    elif args.command == "console":
+        print(guest.find(args.name).console.read_text(encoding="utf-8", errors="replace"))
+    elif args.command == "list":
+        for title in guest.names():
+            one = guest.find(title)
+            print(f"{title}\t{one.suite}\t{one.accel}\t127.0.0.1:{one.port}")
+    elif args.command == "inventory":
+        print(guest.inventory([guest.find(title) for title in args.names]), end="")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LabError as error:
+        sys.exit(f"lab: {error}")
+    except KeyboardInterrupt:
+        sys.exit("lab: interrupted")

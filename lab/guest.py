@@ -1,0 +1,263 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Guests: libvirt domains on a copy-on-write overlay of an image, reached by ssh through a port on 127.0.0.1."""
+
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import time
+import xml.sax.saxutils
+from typing import Dict, List, NamedTuple
+
+from . import image
+from .accel import accelerator
+from .common import LabError, cache_dir, locked, run, say, stage
+
+DOMAIN_PREFIX = "vmcore-kdump-"
+BOOT_SECONDS = 300
+CONSOLE_TAIL = 3000
+DEFAULT_GUESTS = 2
+
+
+class Guest(NamedTuple):
+    """A guest as its guest.json keeps it; `disks` are the sizes of its further disks, vdb, vdc …"""
+
+    name: str
+    suite: str
+    image: str
+    accel: str
+    memory: int
+    cpus: int
+    disks: List[str]
+    port: int
+
+    @property
+    def directory(self) -> pathlib.Path:
+        return guests_dir() / self.name
+
+    @property
+    def console(self) -> pathlib.Path:
+        return self.directory / "console.log"
+
+    @property
+    def domain(self) -> str:
+        return DOMAIN_PREFIX + self.name
+
+
+def guests_dir() -> pathlib.Path:
+    path = cache_dir() / "guests"
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def find(name: str) -> Guest:
+    state = guests_dir() / name / "guest.json"
+    if not state.exists():
+        raise LabError(f"There is no guest {name!r}: `python3 -m lab list` shows those that are.")
+    return Guest(**json.loads(state.read_text(encoding="utf-8")))
+
+
+def names() -> List[str]:
+    return sorted(path.parent.name for path in guests_dir().glob("*/guest.json"))
+
+
+def virsh(*argv: str, check: bool = True) -> subprocess.CompletedProcess:
+    return run("virsh", "--quiet", "--connect", "qemu:///system", *argv, check=check)
+
+
+def running() -> List[str]:
+    """The lab's running domains."""
+    return [name for name in virsh("list", "--name").stdout.split() if name.startswith(DOMAIN_PREFIX)]
+
+
+def ensure_libvirt() -> None:
+    """Starts libvirt's daemons where no service manager has."""
+    if virsh("version", check=False).returncode == 0:
+        return
+    with locked("libvirt", "another process that starts libvirt"), stage("starts libvirt"):
+        if pathlib.Path("/run/systemd/system").exists():
+            run("systemctl", "start", "libvirtd")
+        elif virsh("version", check=False).returncode:
+            for daemon in ("virtlogd", "libvirtd"):
+                # A daemon that is up already refuses to start twice, which is as good.
+                subprocess.run([daemon, "--daemon"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        deadline = time.monotonic() + 30
+        while virsh("version", check=False).returncode:
+            if time.monotonic() > deadline:
+                raise LabError("libvirt does not answer at qemu:///system: look at the output of `libvirtd --verbose`.")
+            time.sleep(0.5)
+
+
+def domain_xml(guest: Guest) -> str:
+    """The libvirt domain. QEMU runs as root with the lab's own files as they are: nothing of the host is relabelled."""
+    disks = [f"{guest.directory}/disk.qcow2"]
+    disks += [f"{guest.directory}/extra{number}.qcow2" for number in range(len(guest.disks))]
+    devices = "".join(
+        f"""
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'/>
+      <source file={xml.sax.saxutils.quoteattr(path)}/>
+      <target dev='vd{letter}' bus='virtio'/>
+    </disk>"""
+        for path, letter in zip(disks, "abcdefghij")
+    )
+    return f"""<domain type='{'kvm' if guest.accel == 'kvm' else 'qemu'}'
+    xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>{guest.domain}</name>
+  <memory unit='MiB'>{guest.memory}</memory>
+  <vcpu>{guest.cpus}</vcpu>
+  <cpu mode='{'host-passthrough' if guest.accel == 'kvm' else 'maximum'}'/>
+  <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>
+  <features><acpi/><apic/></features>
+  <clock offset='utc'/>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <on_crash>restart</on_crash>
+  <seclabel type='static' model='dac' relabel='no'><label>+0:+0</label></seclabel>
+  <devices>{devices}
+    <serial type='file'><source path={xml.sax.saxutils.quoteattr(str(guest.console))} append='on'/></serial>
+    <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+    <memballoon model='none'/>
+  </devices>
+  <qemu:commandline>
+    <qemu:arg value='-netdev'/>
+    <qemu:arg value='user,id=user0,hostfwd=tcp:127.0.0.1:{guest.port}-:22'/>
+    <qemu:arg value='-device'/>
+    <qemu:arg value='virtio-net-pci,netdev=user0,bus=pci.0,addr=0x1d'/>
+  </qemu:commandline>
+</domain>
+"""
+
+
+def up(name: str, suite: str, memory: int, cpus: int, disks: List[str], port: int) -> Guest:
+    """Makes and boots a guest and waits until it takes commands; one that is up already is left as it is."""
+    if name in names():
+        guest = find(name)
+        say(f"guest {name} exists already")
+        return start(guest)
+    base = image.get(suite)
+    accel = accelerator(base.kernel)
+    ensure_libvirt()
+    guest = Guest(name, suite, str(base.directory), accel, memory, cpus, disks, port or free_port())
+    guest.directory.mkdir(exist_ok=True)
+    (guest.directory / "guest.json").write_text(json.dumps(guest._asdict(), indent=1) + "\n", encoding="utf-8")
+    try:
+        run("qemu-img", "create", "-f", "qcow2", "-F", "qcow2", "-b", base.disk, guest.directory / "disk.qcow2")
+        for number, size in enumerate(disks):
+            run("qemu-img", "create", "-f", "qcow2", guest.directory / f"extra{number}.qcow2", size)
+        (guest.directory / "domain.xml").write_text(domain_xml(guest), encoding="utf-8")
+        virsh("define", str(guest.directory / "domain.xml"))
+        return start(guest)
+    except BaseException:
+        down(name)
+        raise
+
+
+def start(guest: Guest) -> Guest:
+    """Boots a guest that is not running, once fewer than VMCORE_KDUMP_GUESTS others do, and waits for its ssh."""
+    ensure_libvirt()
+    limit = int(os.environ.get("VMCORE_KDUMP_GUESTS", DEFAULT_GUESTS))
+    with locked("start", "another guest to be started or to end"):
+        if guest.domain not in running():
+            if len(running()) >= limit:
+                say(f"{', '.join(running())} run: waits for one to end (VMCORE_KDUMP_GUESTS={limit})")
+            while len(running()) >= limit:
+                time.sleep(2)
+            virsh("start", guest.domain)
+    with stage(f"boots guest {guest.name} ({guest.suite}, {guest.accel}) on 127.0.0.1:{guest.port}"):
+        wait_for_ssh(guest)
+    return guest
+
+
+def power_cut(name: str) -> Guest:
+    """Ends the guest as a power cut would, then boots it again."""
+    guest = find(name)
+    virsh("destroy", guest.domain)
+    return start(guest)
+
+
+def down(name: str) -> None:
+    """Destroys a guest and everything that was made for it; quiet about what is gone already."""
+    ensure_libvirt()
+    virsh("destroy", DOMAIN_PREFIX + name, check=False)
+    virsh("undefine", DOMAIN_PREFIX + name, check=False)
+    if DOMAIN_PREFIX + name in virsh("list", "--all", "--name").stdout.split():
+        raise LabError(f"libvirt did not let go of {DOMAIN_PREFIX + name}: try `virsh destroy` by hand.")
+    if (guests_dir() / name).exists():
+        shutil.rmtree(guests_dir() / name)
+        say(f"guest {name} is gone")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def ssh_options(guest: Guest) -> Dict[str, str]:
+    """What ssh needs to reach a guest and nothing of the user's own: the image's host key is pinned."""
+    return {
+        "IdentityFile": str(image.private_key()),
+        "IdentitiesOnly": "yes",
+        "UserKnownHostsFile": str(image.Image(pathlib.Path(guest.image)).known_hosts),
+        "GlobalKnownHostsFile": "/dev/null",
+        "HostKeyAlias": image.HOST_ALIAS,
+        "StrictHostKeyChecking": "yes",
+        "ConnectTimeout": "10",
+    }
+
+
+def ssh_argv(guest: Guest, *command: str) -> List[str]:
+    options = [word for key, value in ssh_options(guest).items() for word in ("-o", f"{key}={value}")]
+    alive = ["-o", "ServerAliveInterval=15", "-o", "LogLevel=ERROR"]
+    return ["ssh", "-F", "/dev/null", *options, *alive, "-p", str(guest.port), "root@127.0.0.1", *command]
+
+
+def ssh(guest: Guest, command: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess:
+    """Runs a shell command in the guest as root."""
+    return run(*ssh_argv(guest, command), check=check, timeout=timeout)
+
+
+def wait_for_ssh(guest: Guest, seconds: float = BOOT_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        # QEMU accepts the connection long before the guest does: only sshd's own greeting counts.
+        if greets(guest.port) and ssh(guest, "true", check=False).returncode == 0:
+            return
+        if guest.domain not in running():
+            raise LabError(f"Guest {guest.name} stopped while it was booting. The end of its console:\n{tail(guest)}")
+        time.sleep(0.5)
+    raise LabError(f"Guest {guest.name} has no ssh after {seconds:.0f} s. The end of its console:\n{tail(guest)}")
+
+
+def greets(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def tail(guest: Guest) -> str:
+    if not guest.console.exists():
+        return "(nothing)"
+    return guest.console.read_text(encoding="utf-8", errors="replace")[-CONSOLE_TAIL:]
+
+
+def inventory(guests: List[Guest]) -> str:
+    """An Ansible inventory in YAML (written as JSON, which is YAML: no quoting to get wrong)."""
+    hosts = {}
+    for guest in guests:
+        options = " ".join(f"-o {key}={value}" for key, value in ssh_options(guest).items() if key != "IdentityFile")
+        hosts[guest.name] = {
+            "ansible_host": "127.0.0.1",
+            "ansible_port": guest.port,
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(image.private_key()),
+            "ansible_ssh_common_args": f"-F /dev/null {options}",
+            "ansible_python_interpreter": "/usr/bin/python3",
+        }
+    return json.dumps({"all": {"hosts": hosts}}, indent=2) + "\n"
