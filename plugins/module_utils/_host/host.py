@@ -15,7 +15,7 @@ import stat
 import time
 from typing import IO, Any, Callable, Iterator, List, NamedTuple, Optional
 
-from . import commands, files, zstd
+from . import commands, files, syscalls, zstd
 
 
 class Kernel(NamedTuple):
@@ -190,3 +190,32 @@ class Host:
     def run(self, argv: List[str], **options: Any) -> commands.Result:
         """Run a program (see commands.run for timeout and stdin). Its exit code proves nothing: look again."""
         return self._runner(argv, **options)
+
+    # --- the kernel --------------------------------------------------------------------------------------------
+    def kexec_refusal(self) -> str:
+        """Why this process cannot load kernels on this machine at all; "" when it can. See syscalls.refusal."""
+        return syscalls.refusal(self.kernel.machine)
+
+    def kexec_file_load(self, kernel: str, initrd: str, cmdline: str, crash: bool) -> None:
+        """kexec_file_load(2) of two files; initrd "" for none. OSError as the kernel gives it, or as open(2) does."""
+        flags = (syscalls.FILE_ON_CRASH if crash else 0) | (0 if initrd else syscalls.FILE_NO_INITRAMFS)
+        with contextlib.ExitStack() as stack:
+            opened = stack.enter_context(self.open(kernel)).fileno()
+            opened_initrd = stack.enter_context(self.open(initrd)).fileno() if initrd else -1
+            line = cmdline.encode("utf-8", "surrogateescape")
+            syscalls.kexec_file_load(self.kernel.machine, opened, opened_initrd, line, flags)
+
+    def kexec_unload(self, crash: bool) -> None:
+        """Unload what is loaded, by the call that secure boot permits where the kernel has it. OSError as above."""
+        flags = syscalls.FILE_UNLOAD | (syscalls.FILE_ON_CRASH if crash else 0)
+        try:
+            syscalls.kexec_file_load(self.kernel.machine, -1, -1, b"", flags)
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            syscalls.kexec_unload_segments(self.kernel.machine, syscalls.LOAD_ON_CRASH if crash else 0)
+
+    # --- time --------------------------------------------------------------------------------------------------
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
