@@ -31,3 +31,9 @@ class KdumpError(Exception):
 def fail(message: str, hint: str, option: str = "", value: str = "") -> KdumpError:
     """A KdumpError of one problem, to be raised."""
     return KdumpError([Problem(message, hint, option, value)])
+
+
+def shown(value: str, most: int = 120) -> str:
+    """A value as a message may show it, whatever it holds: one line, printable, cut after `most` characters."""
+    value = value if len(value) <= most else value[:most] + "…"
+    return "".join(char if char.isprintable() else "\\x%02x" % ord(char) for char in value)

@@ -1,0 +1,178 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""kdump.conf: read, checked and edited. Private to this collection.
+
+Reading never fails: what is wrong is listed beside what was understood.
+"""
+
+import re
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+
+from .conf_collector import check_with_target, fit, warn_collector
+from .conf_directives import (
+    COMMAND, DIRECTIVES, FLAG, LIST, TARGETS, YES_NO, canonical, mount_argument, unknown_name,
+)  # fmt: skip
+from .conf_text import Line, edit_lines, lex, uncarried
+from .problems import KdumpError, Problem, shown
+from .scalars import scalar
+
+NEW_FILE = "# Written by the Ansible collection vmcore.kdump; lines that it does not set are kept. See kdump.conf(5).\n"
+
+
+class Target(NamedTuple):
+    """Where the dump goes. `kind` is a directive (ext4 … ssh), `mount` for dracut_args --mount, whose four words are
+    the location, or `path` where no target is named: the file system that holds the location, an absolute path."""
+
+    kind: str
+    location: str
+
+
+class Conf(NamedTuple):
+    """`options` by today's names, those with a value; `problems` that kdump would fail on or misread."""
+
+    options: Dict[str, str]
+    target: Target
+    problems: List[Problem]
+    warnings: List[Problem]
+
+    def get(self, name: str) -> str:
+        """A directive's value, or kdump's default; "" where there is none."""
+        value = self.options.get(name, DIRECTIVES[name].default)
+        return value if name in self.options or name != "core_collector" else fit(value, self.target.kind)
+
+
+def parse(text: str) -> Conf:
+    """A kdump.conf, by its text alone."""
+    lines = [line for line in lex(text.replace("\r\n", "\n").replace("\0", "")) if line.name]
+    options = {canonical(line.name): line.value for line in lines if line.value and canonical(line.name) in DIRECTIVES}
+    target = _target(options)
+    problems = list(_text_problems(text)) + list(_line_problems(lines)) + list(_target_problems(options))
+    problems += list(_combination_problems(options, target))
+    warnings = list(warn_collector(options["core_collector"])) if "core_collector" in options else []
+    return Conf(options, target, problems, warnings)
+
+
+def _target(options: Dict[str, str]) -> Target:
+    for name in TARGETS:
+        if name in options:
+            return Target(name, options[name].replace('"', ""))
+    mount = mount_argument(options.get("dracut_args", ""))
+    if mount:
+        return Target("mount", " ".join(mount))
+    return Target("path", options.get("path", DIRECTIVES["path"].default))
+
+
+def _text_problems(text: str) -> Iterator[Problem]:
+    if "\0" in text:
+        hint = "Write the file anew, as text."
+        yield Problem("kdump.conf holds NUL bytes, and kdump then reads nothing of it.", hint)
+    if any(line.name and line.raw.endswith("\r") for line in lex(text)):
+        hint = "Convert it: sed -i 's/\\r$//' on the file. kdump takes the carriage return for a part of each value."
+        yield Problem("kdump.conf has the line ends of Windows.", hint)
+
+
+def _line_problems(lines: List[Line]) -> Iterator[Problem]:
+    seen = set()
+    for line in lines:
+        name = canonical(line.name)
+        if name not in DIRECTIVES:
+            yield unknown_name(line.name, line.value)
+            continue
+        if name in seen:
+            hint = "Keep one line" + (
+                ", with all the words on it." if DIRECTIVES[name].kind in (LIST, COMMAND) else " (`default` is the old "
+                "name of failure_action)." if name == "failure_action" else "."
+            )  # fmt: skip
+            yield Problem("%s is set more than once." % name, hint, name, shown(line.value))
+        seen.add(name)
+        if not line.value:
+            yield Problem("%s has no value." % line.name, "Give it one, or remove the line.", line.name)
+        elif re.search("[\udc80-\udcff]", line.value):
+            hint = "Write it in UTF-8."
+            yield Problem("%s has a value that is not UTF-8." % line.name, hint, line.name, shown(line.value))
+        else:
+            yield from DIRECTIVES[name].check(name, line.value)
+
+
+def _target_problems(options: Dict[str, str]) -> Iterator[Problem]:
+    named = [name for name in TARGETS if name in options]
+    if "--mount" in options.get("dracut_args", ""):
+        named.append("dracut_args --mount")
+    if len(named) > 1:
+        hint = "kdump takes one dump target: keep one of %s." % ", ".join(named)
+        yield Problem("There is more than one dump target.", hint, named[-1].split()[0])
+
+
+def _combination_problems(options: Dict[str, str], target: Target) -> Iterator[Problem]:
+    if options.get("force_rebuild") == options.get("force_no_rebuild") == "1":
+        hint = "Remove one of the two."
+        yield Problem("force_rebuild and force_no_rebuild exclude each other.", hint, "force_no_rebuild", "1")
+    if "core_collector" in options:
+        yield from check_with_target(options["core_collector"], target.kind)
+
+
+# --- editing -------------------------------------------------------------------------------------------------------
+def edit(text: str, options: Dict[str, str], remove: List[str], purge: bool) -> str:
+    """The text of kdump.conf with these options set and the names in `remove` gone; with `purge`, no other options.
+
+    makedumpfile's -F is put in or taken out as the target needs it, because kdump fails otherwise. KdumpError with all
+    that kdump.conf cannot hold; whether the result makes sense is parse()'s to say.
+    """
+    problems = list(_asked_problems(options, remove))
+    if problems:
+        raise KdumpError(problems)
+    wanted = {canonical(name): value for name, value in options.items()}
+    edited = edit_lines(text, wanted, remove, purge)
+    conf = parse(edited)
+    collector = conf.options.get("core_collector")
+    if collector is None or collector == fit(collector, conf.target.kind):
+        return edited
+    return edit_lines(edited, {"core_collector": fit(collector, conf.target.kind)}, [], False)
+
+
+def _asked_problems(options: Dict[str, str], remove: List[str]) -> Iterator[Problem]:
+    seen = set()
+    for name, value in options.items():
+        known = canonical(name)
+        if known not in DIRECTIVES:
+            yield unknown_name(name, value)
+            continue
+        if known in seen:
+            yield Problem("%s is given under its old and its new name." % known, "Give it once.", name, shown(value))
+        seen.add(known)
+        if known in [canonical(other) for other in remove]:
+            hint = "Leave it out of one of the two."
+            yield Problem("%s is in both options and remove." % name, hint, name, shown(value))
+        problem = uncarried(name, value)
+        if problem:
+            yield problem
+
+
+def values(options: Dict[str, Any]) -> Dict[str, str]:
+    """Options as YAML gives them (text, numbers, booleans, lists) as kdump.conf's texts; KdumpError with all problems."""
+    found: Dict[str, str] = {}
+    problems: List[Problem] = []
+    for name, value in options.items():
+        found[str(name)], wrong = _value(str(name), value)
+        problems += wrong
+    if problems:
+        raise KdumpError(problems)
+    return found
+
+
+def _value(name: str, value: Any) -> Tuple[str, List[Problem]]:
+    kind = DIRECTIVES[canonical(name)].kind if canonical(name) in DIRECTIVES else ""
+    if isinstance(value, bool) and kind in (FLAG, YES_NO):
+        return {FLAG: "01", YES_NO: ("no", "yes")}[kind][value], []
+    if isinstance(value, list) and kind in (LIST, COMMAND):
+        words = [scalar(word) for word in value]
+        if all(words) and not (kind == LIST and any(len(word.split()) > 1 for word in words)):
+            return " ".join(words), []
+        message, hint = "holds a word that is no word.", "Each item is a word without blanks, of text or a number."
+    elif value is None:
+        message, hint = "has no value.", "Give it one, or name it in `remove`."
+    elif scalar(value):
+        return scalar(value), []
+    else:
+        message, hint = "is neither text nor a number.", "Put the value in quotes."
+    return "", [Problem("%s %s" % (name, message), hint, name, shown(str(value)))]
