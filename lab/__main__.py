@@ -7,7 +7,7 @@ import os
 import re
 import sys
 
-from . import guest, image
+from . import deps, guest, image
 from .common import LabError
 
 
@@ -39,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
     def command(title: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(title, help=text, description=text)
 
+    packages = command("deps", "install the Debian packages that the lab needs")
+    packages.add_argument("--print", action="store_true", help="only name them")
     suite = dict(choices=image.SUITES, default="trixie", help="Debian suite (trixie)")
     build = command("image", "build the guests' disk image, unless it is there")
     build.add_argument("--suite", **suite)
@@ -66,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = parser().parse_args()
-    if args.command == "image":
+    if args.command == "deps":
+        print("\n".join(deps.PACKAGES)) if args.print else deps.install()
+    elif args.command == "image":
         print(image.get(args.suite, args.refresh).directory)
     elif args.command == "up":
         guest.up(args.name, args.suite, args.memory, args.cpus, args.disk, args.port)

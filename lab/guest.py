@@ -20,6 +20,11 @@ DOMAIN_PREFIX = "vmcore-kdump-"
 BOOT_SECONDS = 300
 CONSOLE_TAIL = 3000
 DEFAULT_GUESTS = 2
+# Emulated, the guest would load the drivers of an AMD host for nested guests: seconds of each boot for nothing.
+CPU = {
+    "kvm": "<cpu mode='host-passthrough'/>",
+    "tcg": "<cpu mode='maximum'><feature policy='disable' name='svm'/></cpu>",
+}
 
 
 class Guest(NamedTuple):
@@ -109,7 +114,7 @@ def domain_xml(guest: Guest) -> str:
   <name>{guest.domain}</name>
   <memory unit='MiB'>{guest.memory}</memory>
   <vcpu>{guest.cpus}</vcpu>
-  <cpu mode='{'host-passthrough' if guest.accel == 'kvm' else 'maximum'}'/>
+  {CPU[guest.accel]}
   <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>
   <features><acpi/><apic/></features>
   <clock offset='utc'/>

@@ -1,0 +1,43 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The Debian packages that the lab needs on its own machine: the one list of them."""
+
+import os
+
+from .common import LabError, run, stage
+
+PACKAGES = (
+    "debian-archive-keyring",
+    "e2fsprogs",
+    "fdisk",
+    "libvirt-clients",
+    "libvirt-daemon-driver-qemu",
+    "libvirt-daemon-system",
+    "mmdebstrap",
+    "openssh-client",
+    "python3-venv",
+    "qemu-system-x86",
+    "qemu-utils",
+)
+
+
+def missing() -> list:
+    """Those of PACKAGES that dpkg does not call installed."""
+    query = run("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *PACKAGES, check=False)
+    installed = {line.split()[0] for line in query.stdout.splitlines() if line.endswith(" installed")}
+    return [package for package in PACKAGES if package not in installed]
+
+
+def install() -> None:
+    packages = missing()
+    if not packages:
+        return
+    if os.geteuid() != 0:
+        raise LabError(f"As root: apt-get install {' '.join(packages)}")
+    with stage(f"installs {', '.join(packages)}"):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        run("apt-get", "--quiet", "update", env=environment)
+        run("apt-get", "--quiet", "--yes", "--no-install-recommends", "install", *packages, env=environment)
+    if missing():
+        raise LabError(f"apt-get left these uninstalled: {', '.join(missing())}")
+

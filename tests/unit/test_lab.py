@@ -1,0 +1,126 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The lab's pure parts: names of images, the choice of kernels, the domain, the inventory, arguments."""
+
+import json
+import pathlib
+import sys
+import xml.etree.ElementTree
+
+import pytest
+
+if sys.version_info < (3, 10):
+    pytest.skip("the lab runs on a controller's Python, 3.10 or newer", allow_module_level=True)
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from lab import __main__ as cli  # noqa: E402
+from lab import common, guest, image, recipe  # noqa: E402
+
+QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "vmcore.kdump"
+
+
+def make_guest(**changes):
+    values = dict(name="g1", suite="trixie", image="/cache/images/a", accel="tcg", memory=2048, cpus=2, disks=[])
+    return guest.Guest(**{**values, "port": 2222, **changes})
+
+
+def test_the_cache_is_for_its_owner_alone(cache):
+    assert common.cache_dir() == cache
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("changed", [("sid", "r", "k"), ("trixie", "r2", "k"), ("trixie", "r", "k2")])
+def test_an_image_has_another_name_when_its_ingredients_change(changed):
+    assert image.name_of("trixie", "r", "k") == image.name_of("trixie", "r", "k")
+    assert image.name_of(*changed) != image.name_of("trixie", "r", "k")
+    assert image.name_of(*changed).startswith(changed[0] + "-")
+
+
+@pytest.mark.parametrize(
+    "names, base, newer",
+    [
+        pytest.param(
+            ["6.12.9+deb13-cloud-amd64", "6.12.10+deb13-cloud-amd64", "6.12.10+deb13-amd64"],
+            "6.12.9+deb13-cloud-amd64",
+            "6.12.10+deb13-cloud-amd64",
+            id="numbers, not letters, decide which is newer",
+        ),
+        pytest.param(
+            ["7.2.1-cloud-amd64", "7.2.1-amd64", "7.2.1-rt-amd64", "amd64", "cloud-amd64", "7.2.1-amd64-dbg"],
+            "7.2.1-cloud-amd64",
+            "7.2.1-amd64",
+            id="one cloud kernel: another flavour",
+        ),
+    ],
+)
+def test_choose_kernels(names, base, newer):
+    expected = (f"linux-image-{base}", f"linux-image-{newer}")
+    assert recipe.choose_kernels([f"linux-image-{name}" for name in names]) == expected
+
+
+@pytest.mark.parametrize("accel, kind, cpu", [("kvm", "kvm", "host-passthrough"), ("tcg", "qemu", "maximum")])
+def test_domain(accel, kind, cpu):
+    domain = xml.etree.ElementTree.fromstring(guest.domain_xml(make_guest(accel=accel, disks=["1G", "2G"])))
+    assert domain.get("type") == kind
+    assert domain.find("cpu").get("mode") == cpu
+    assert [disk.find("target").get("dev") for disk in domain.iter("disk")] == ["vda", "vdb", "vdc"]
+    assert (domain.findtext("on_crash"), domain.findtext("on_reboot")) == ("restart", "restart")
+    arguments = [argument.get("value") for argument in domain.iter(QEMU + "arg")]
+    assert "user,id=user0,hostfwd=tcp:127.0.0.1:2222-:22" in arguments
+    assert domain.find("devices/interface") is None, "no network but the forwarded port"
+
+
+def test_domain_quotes_its_paths(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a'b&c"))
+    one = make_guest()
+    domain = xml.etree.ElementTree.fromstring(guest.domain_xml(one))
+    assert domain.find("devices/disk/source").get("file") == f"{one.directory}/disk.qcow2"
+    assert domain.find("devices/serial/source").get("path") == str(one.console)
+
+
+def test_inventory(monkeypatch):
+    monkeypatch.setattr(image, "private_key", lambda: pathlib.Path("/cache/key"))
+    hosts = json.loads(guest.inventory([make_guest(), make_guest(name="g2", port=2223)]))["all"]["hosts"]
+    assert {name: host["ansible_port"] for name, host in hosts.items()} == {"g1": 2222, "g2": 2223}
+    assert {host["ansible_host"] for host in hosts.values()} == {"127.0.0.1"}
+    assert "StrictHostKeyChecking=yes" in hosts["g1"]["ansible_ssh_common_args"]
+
+
+def test_a_guest_is_found_by_its_name_as_it_was_made():
+    one = make_guest(disks=["1G"])
+    one.directory.mkdir()
+    (one.directory / "guest.json").write_text(json.dumps(one._asdict()))
+    assert guest.find("g1") == one
+    assert guest.names() == ["g1"]
+    assert image.used() == {"/cache/images/a"}
+    with pytest.raises(common.LabError, match="no guest 'g2'"):
+        guest.find("g2")
+
+
+def test_arguments():
+    args = cli.parser().parse_args(["up", "g1", "--disk", "1G", "--disk", "512M"])
+    assert (args.suite, args.memory, args.cpus, args.disk, args.port) == ("trixie", 2048, 2, ["1G", "512M"], 0)
+    assert cli.parser().parse_args(["ssh", "g1", "--", "ls", "-l"]).words == ["ls", "-l"]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        pytest.param(["up", "../g"], id="a name that is a path"),
+        pytest.param(["up", "g1", "--suite", "potato"], id="an unknown suite"),
+        pytest.param(["up", "g1", "--disk", "-1G"], id="a negative size"),
+        pytest.param(["up", "g1", "--port", "22"], id="a privileged port"),
+        pytest.param(["inventory"], id="no guest named"),
+        pytest.param([], id="no command"),
+    ],
+)
+def test_bad_arguments_are_refused(argv):
+    with pytest.raises(SystemExit) as error:
+        cli.parser().parse_args(argv)
+    assert error.value.code == 2
