@@ -6,7 +6,7 @@ Sources: show_mountinfo() in fs/proc_namespace.c; fstab(5). Lines that do not ha
 """
 
 import re
-from typing import List, NamedTuple
+from typing import Any, List, NamedTuple
 
 from .problems import fail
 
@@ -105,3 +105,31 @@ def unescape(text: str) -> str:
 
 def _byte(number: int) -> str:
     return bytes([number]).decode("ascii", "surrogateescape")
+
+
+# --- devices -------------------------------------------------------------------------------------------------------
+_TAGS = {"UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid", "PARTLABEL": "by-partlabel"}
+
+
+def device_path(host: Any, source: str) -> str:
+    """The device that a source of fstab or kdump.conf names (a path, UUID=, LABEL= …); "" for a tag that no device has.
+
+    A path is returned as it is, whether or not there is such a device.
+    """
+    tag, equals, value = source.partition("=")
+    if not equals or tag not in _TAGS:
+        return source
+    value = value.strip("\"'")
+    link = "/dev/disk/%s/%s" % (_TAGS[tag], _udev_name(value))
+    if host.exists(link):
+        return host.realpath(link)
+    # Without udev's links, blkid reads the devices themselves.
+    found = host.run(["blkid", "-l", "-o", "device", "-t", "%s=%s" % (tag, value)])
+    return found.out.strip() if found.rc == 0 else ""
+
+
+def _udev_name(text: str) -> str:
+    """A label as udev writes it in a link's name: encode_devnode_name() in systemd's src/shared/device-nodes.c."""
+    return "".join(
+        char if ord(char) > 127 or char.isalnum() or char in "#+-.:=@_" else "\\x%02x" % ord(char) for char in text
+    )

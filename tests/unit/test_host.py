@@ -88,3 +88,8 @@ def test_zstd_is_unpacked_by_the_hosts_library(host):
         host.unzstd(frame[:-5])
     with pytest.raises(ValueError):
         host.unzstd(b"no zstd data at all")
+
+
+def test_only_a_block_device_has_a_number(host):
+    host.write("/dev/file", b"")
+    assert host.device_number("/dev/file") == host.device_number("/dev/none") == ""

@@ -91,6 +91,13 @@ class Host:
         found = self.stat(path)
         return found is not None and stat.S_ISBLK(found.st_mode)
 
+    def device_number(self, path: str) -> str:
+        """The "major:minor" of a block device, as mountinfo and sysfs write it; "" for anything else."""
+        found = self.stat(path)
+        if found is None or not stat.S_ISBLK(found.st_mode):
+            return ""
+        return "%d:%d" % (os.major(found.st_rdev), os.minor(found.st_rdev))
+
     def is_executable(self, path: str) -> bool:
         found = self.stat(path)
         return found is not None and stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o111)
