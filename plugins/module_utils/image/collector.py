@@ -1,0 +1,66 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""core_collector in the capture image: what of kdump.conf's line can run there. Private to this collection.
+
+The line by itself is conf_collector's to judge.
+"""
+
+import getopt
+import re
+from typing import List, NamedTuple
+
+from ..conf_collector import COMPRESSIONS, flags, program
+from ..problems import Problem, fail
+
+_NAMES = {"lzo": "LZO"}  # as `makedumpfile -h` has them (print_info.c), where it differs
+_FILES = {"-x": "a vmlinux", "-i": "a vmcoreinfo file", "--config": "a filter file", "--eppic": "an eppic macro"}
+
+
+class Collector(NamedTuple):
+    """`command` runs in the capture kernel before the names of input and output; `program` is its path or name."""
+
+    command: str
+    program: str
+
+
+def parse(text: str) -> Collector:
+    """Read core_collector's value. KdumpError for a program that cannot write a dump into a file."""
+    name = program(text)
+    if name not in ("makedumpfile", "cp", "cat"):
+        raise fail(
+            "core_collector `%s` cannot be used: the native engine knows makedumpfile, cp and cat." % text,
+            "Use for example: core_collector makedumpfile -l --message-level 7 -d 31",
+            "core_collector",
+            text,
+        )
+    # -F writes a stream for a pipe; kdump-utils takes it away too where the target is a file (kdump.sh).
+    words = [word for word in text.split()[1:] if name != "makedumpfile" or word != "-F"]
+    return Collector(" ".join([name] + words), text.split()[0])
+
+
+def check(collector: Collector, help_text: str) -> List[Problem]:
+    """What cannot work with this host's makedumpfile, whose -h text is given.
+
+    Its own --check-params accepts a compression that it was built without, and ignores it in the crash.
+    """
+    if program(collector.command) != "makedumpfile":
+        return []
+    try:
+        given = [name for name, _value in flags(collector.command)]
+    except getopt.GetoptError as error:
+        return [_problem(collector, "makedumpfile does not take this: %s" % error, "See makedumpfile --help.")]
+    problems = []
+    for flag in given:
+        compression = COMPRESSIONS.get(flag, "zlib")
+        named = _NAMES.get(compression, compression)
+        if compression != "zlib" and not re.search(r"\b%s support:\s+enabled" % named, help_text):
+            what = "this host's makedumpfile is built without %s, which %s asks for" % (named, flag)
+            problems.append(_problem(collector, what, "Use -c (zlib), which every makedumpfile has."))
+        if flag in _FILES:
+            what = "%s needs %s, which is not in the capture image" % (flag, _FILES[flag])
+            problems.append(_problem(collector, what, "Leave it out and filter the vmcore afterwards."))
+    return problems
+
+
+def _problem(collector: Collector, what: str, hint: str) -> Problem:
+    return Problem("core_collector: %s." % what, hint, "core_collector", collector.command)

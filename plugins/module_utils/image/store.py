@@ -1,0 +1,90 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The capture images on a managed node, each with its manifest. Private to this collection.
+
+An image is named by the digest of its inputs and written before its manifest: what has a manifest was whole once, and
+its sha256 tells whether it still is.
+"""
+
+import json
+import re
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from ..layout import IMAGE_DIR
+from .contents import sha256_of
+
+FORMAT = 1
+_MAX_MANIFEST = 4 << 20
+
+
+class Manifest(NamedTuple):
+    """What an image was built from. `digest` is over the inputs, `sha256` over the image's bytes, `path` is the image's."""
+
+    release: str
+    kernel: str
+    kernel_sha256: str
+    digest: str
+    sha256: str
+    bytes: int
+    seconds: float
+    target: Dict[str, Any]
+    inputs: List[Dict[str, str]]
+    path: str
+
+
+def image_path(release: str, digest: str) -> str:
+    return "%s/%s-%s.img" % (IMAGE_DIR, release, digest[:16])
+
+
+def save(host: Any, manifest: Manifest, data: bytes) -> None:
+    """Write the image, then its manifest: a run killed in between leaves an image that nothing refers to."""
+    host.make_directories(IMAGE_DIR, 0o700)
+    host.write(manifest.path, data, 0o600)
+    values = dict(manifest._asdict(), format=FORMAT)
+    del values["path"]
+    host.write(_manifest_path(manifest.path), json.dumps(values, sort_keys=True, indent=1).encode() + b"\n", 0o600)
+
+
+def load(host: Any, path: str) -> Optional[Manifest]:
+    """The manifest of an image, if the image's bytes are those that it speaks of."""
+    try:
+        values = json.loads(host.read(_manifest_path(path), _MAX_MANIFEST).decode())
+        if values.pop("format") != FORMAT:
+            return None
+        manifest = Manifest(path=path, **values)
+        whole = sha256_of(host, path) == manifest.sha256
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return manifest if whole else None
+
+
+def current(host: Any, release: str) -> Optional[Manifest]:
+    """The newest whole image of a kernel release, or None."""
+    paths = [path for path in images(host) if re.match(re.escape(release) + r"-[0-9a-f]{16}\.img$", path.rsplit("/", 1)[-1])]
+    for path in sorted(paths, key=lambda path: _age(host, path), reverse=True):
+        manifest = load(host, path)
+        if manifest is not None and manifest.release == release:
+            return manifest
+    return None
+
+
+def images(host: Any) -> List[str]:
+    """The paths of all images, whole or not."""
+    return [IMAGE_DIR + "/" + name for name in host.listdir(IMAGE_DIR) if name.endswith(".img")]
+
+
+def prune(host: Any, keep: List[str]) -> None:
+    """Remove every image, and every left-over of a killed run, but for the images with these paths."""
+    kept = set(keep) | {_manifest_path(path) for path in keep}
+    for name in host.listdir(IMAGE_DIR):
+        if IMAGE_DIR + "/" + name not in kept:
+            host.remove(IMAGE_DIR + "/" + name)
+
+
+def _age(host: Any, path: str) -> int:
+    found = host.stat(_manifest_path(path))
+    return found.st_mtime_ns if found is not None else 0
+
+
+def _manifest_path(path: str) -> str:
+    return path[: -len(".img")] + ".json"
