@@ -112,67 +112,66 @@ def _combination_problems(options: Dict[str, str], target: Target) -> Iterator[P
 
 
 # --- editing -------------------------------------------------------------------------------------------------------
-def edit(text: str, options: Dict[str, str], remove: List[str], purge: bool) -> str:
+def edit(text: str, options: Dict[str, Any], remove: List[str], purge: bool) -> str:
     """The text of kdump.conf with these options set and the names in `remove` gone; with `purge`, no other options.
 
-    makedumpfile's -F is put in or taken out as the target needs it, because kdump fails otherwise. KdumpError with all
-    that kdump.conf cannot hold; whether the result makes sense is parse()'s to say.
+    Values are as YAML gives them: text, numbers, booleans for what is 0 or 1 or yes or no, lists for what takes words.
+    makedumpfile's -F is put in or taken out as the target needs it, because kdump fails otherwise.
+    KdumpError for what kdump.conf cannot hold, with what is wrong with the rest as well; whether a result that can be
+    written makes sense is parse()'s to say.
     """
-    problems = list(_asked_problems(options, remove))
-    if problems:
-        raise KdumpError(problems)
-    wanted = {canonical(name): value for name, value in options.items()}
+    wanted: Dict[str, str] = {}
+    problems: List[Problem] = []
+    for name, value in options.items():
+        found, wrong = _asked(str(name), value)
+        wrong += _contradictions(str(name), wanted, remove)
+        problems += wrong
+        if not wrong:
+            wanted[canonical(str(name))] = found
     edited = edit_lines(text, wanted, remove, purge)
     conf = parse(edited)
-    collector = conf.options.get("core_collector")
-    if collector is None or collector == fit(collector, conf.target.kind):
+    if problems:
+        raise KdumpError(problems + conf.problems)
+    collector = conf.options.get("core_collector", "")
+    if collector == fit(collector, conf.target.kind):
         return edited
     return edit_lines(edited, {"core_collector": fit(collector, conf.target.kind)}, [], False)
 
 
-def _asked_problems(options: Dict[str, str], remove: List[str]) -> Iterator[Problem]:
-    seen = set()
-    for name, value in options.items():
-        known = canonical(name)
-        if known not in DIRECTIVES:
-            yield unknown_name(name, value)
-            continue
-        if known in seen:
-            yield Problem("%s is given under its old and its new name." % known, "Give it once.", name, shown(value))
-        seen.add(known)
-        if known in [canonical(other) for other in remove]:
-            hint = "Leave it out of one of the two."
-            yield Problem("%s is in both options and remove." % name, hint, name, shown(value))
-        problem = uncarried(name, value)
-        if problem:
-            yield problem
+def _asked(name: str, value: Any) -> Tuple[str, List[Problem]]:
+    """The text that an option asks for, and what is wrong with that."""
+    if canonical(name) not in DIRECTIVES:
+        return "", [unknown_name(name, str(value))]
+    text, complaint, hint = _text(DIRECTIVES[canonical(name)].kind, value)
+    if complaint:
+        return "", [Problem("%s %s" % (name, complaint), hint, name, shown(str(value)))]
+    problem = uncarried(name, text)
+    return text, [problem] if problem else []
 
 
-def values(options: Dict[str, Any]) -> Dict[str, str]:
-    """Options as YAML gives them (text, numbers, booleans, lists) as kdump.conf's texts; KdumpError with all problems."""
-    found: Dict[str, str] = {}
-    problems: List[Problem] = []
-    for name, value in options.items():
-        found[str(name)], wrong = _value(str(name), value)
-        problems += wrong
-    if problems:
-        raise KdumpError(problems)
-    return found
-
-
-def _value(name: str, value: Any) -> Tuple[str, List[Problem]]:
-    kind = DIRECTIVES[canonical(name)].kind if canonical(name) in DIRECTIVES else ""
+def _text(kind: str, value: Any) -> Tuple[str, str, str]:
+    """A value as one line, or what is wrong with it and the remedy."""
     if isinstance(value, bool) and kind in (FLAG, YES_NO):
-        return {FLAG: "01", YES_NO: ("no", "yes")}[kind][value], []
+        return {FLAG: "01", YES_NO: ("no", "yes")}[kind][value], "", ""
     if isinstance(value, list) and kind in (LIST, COMMAND):
         words = [scalar(word) for word in value]
         if all(words) and not (kind == LIST and any(len(word.split()) > 1 for word in words)):
-            return " ".join(words), []
-        message, hint = "holds a word that is no word.", "Each item is a word without blanks, of text or a number."
-    elif value is None:
-        message, hint = "has no value.", "Give it one, or name it in `remove`."
-    elif scalar(value):
-        return scalar(value), []
-    else:
-        message, hint = "is neither text nor a number.", "Put the value in quotes."
-    return "", [Problem("%s %s" % (name, message), hint, name, shown(str(value)))]
+            return " ".join(words), "", ""
+        return "", "holds a word that is none.", "Each item is text without blanks, or a number."
+    if isinstance(value, list):
+        return "", "takes one value and not a list.", "Give it alone."
+    if value is None:
+        return "", "has no value.", "Give it one, or name it in `remove`."
+    if value != "" and not scalar(value):
+        return "", "is neither text nor a number.", "Put the value in quotes."
+    return scalar(value), "", ""
+
+
+def _contradictions(name: str, wanted: Dict[str, str], remove: List[str]) -> List[Problem]:
+    problems = []
+    if canonical(name) in wanted:
+        problems.append(Problem("%s is given under its old and its new name." % canonical(name), "Give it once.", name))
+    if canonical(name) in [canonical(other) for other in remove]:
+        hint = "Leave it out of one of the two."
+        problems.append(Problem("%s is in both options and remove." % name, hint, name))
+    return problems

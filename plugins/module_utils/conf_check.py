@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What only the host can tell about a kdump.conf: its devices, mounts, programs and keys. Private to this collection.
 
-Source: check_user_configured_target(), check_size() and verify_core_collector() in mkdumprd, and kdumpctl, of kdump-utils
-1.0.61.
+Source: check_user_configured_target(), check_size() and verify_core_collector() in mkdumprd, and kdumpctl, of
+kdump-utils 1.0.61.
 """
 
 import re
@@ -11,12 +11,13 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from .conf import Conf
 from .conf_collector import COMPRESSIONS, flags, program
-from .conf_directives import FILE_SYSTEMS
+from .conf_directives import FILE_SYSTEMS, TARGETS
 from .mounts import FstabEntry, Mount, device_path, holding, parse_fstab, parse_mountinfo
 from .problems import KdumpError, Problem, shown
 
 # What kdump can mount in the capture kernel: dump_fs() in kdump.sh.
 _DUMPABLE = FILE_SYSTEMS + ["nfs", "nfs4", "virtiofs"]
+_ABOUT_TARGET = set(TARGETS) | {"path", "sshkey", "dracut_args"}
 _HOOKS = ("kdump_pre", "kdump_post", "kdump_emergency", "extra_bins")
 
 
@@ -32,17 +33,20 @@ def _tables(host: Any) -> _Tables:
 
 
 def check_host(host: Any, conf: Conf, predict: bool = False) -> List[Problem]:
-    """Why a kdump.conf without problems of its own would fail on this host; one that has some is not looked at.
+    """Why a kdump.conf would fail on this host; directives that are wrong by themselves are not looked at.
 
     With `predict`, what earlier steps of a play would have brought is not missed: the core collector and the ssh key.
     """
-    if conf.problems:
-        return []
-    tables = _tables(host)
-    problems = list(_target_problems(host, conf, tables, predict))
-    problems += _collector_problems(host, conf.get("core_collector"), conf.target.kind, predict)
-    problems += _hook_problems(host, conf)
-    problems += _fence_problems(host, conf)
+    wrong = {problem.option for problem in conf.problems}
+    problems: List[Problem] = []
+    if not wrong & _ABOUT_TARGET:
+        problems += _target_problems(host, conf, _tables(host), predict)
+    if "core_collector" not in wrong:
+        problems += _collector_problems(host, conf.get("core_collector"), conf.target.kind, predict)
+    for option in [option for option in _HOOKS if option not in wrong]:
+        problems += _hook_problems(host, option, conf.get(option))
+    if "fence_kdump_nodes" not in wrong:
+        problems += _fence_problems(host, conf)
     return problems
 
 
@@ -161,7 +165,8 @@ def _directory_problems(host: Any, option: str, mount: Mount, directory: str) ->
         parent = parent.rpartition("/")[0] or "/"
     if not host.is_dir(parent):
         hint = "Choose another directory, or move what is there."
-        yield Problem("The dump directory %s cannot be: %s is a file." % (shown(directory), shown(parent)), hint, option)
+        message = "The dump directory %s cannot be: %s is a file." % (shown(directory), shown(parent))
+        yield Problem(message, hint, option)
     elif "ro" in mount.options.split(",") + mount.super_options.split(","):
         hint = "Create it while %s is mounted read-write." % shown(mount.point)
         yield Problem("The dump directory %s is not there and cannot be created." % shown(directory), hint, option)
@@ -231,15 +236,14 @@ def _makedumpfile_problems(host: Any, path: str, collector: str, kind: str) -> I
             yield Problem(message, hint, "core_collector", collector)
 
 
-def _hook_problems(host: Any, conf: Conf) -> Iterator[Problem]:
-    for option in _HOOKS:
-        for path in conf.get(option).split():
-            if not host.exists(path):
-                hint = "Put it there first, or remove it from kdump.conf."
-                yield Problem("%s: there is no %s on this host." % (option, shown(path)), hint, option, path)
-            elif not host.is_executable(path):
-                hint = "chmod +x %s" % shown(path)
-                yield Problem("%s: %s is not an executable file." % (option, shown(path)), hint, option, path)
+def _hook_problems(host: Any, option: str, value: str) -> Iterator[Problem]:
+    for path in value.split():
+        if not host.exists(path):
+            hint = "Put it there first, or remove it from kdump.conf."
+            yield Problem("%s: there is no %s on this host." % (option, shown(path)), hint, option, path)
+        elif not host.is_executable(path):
+            hint = "chmod +x %s" % shown(path)
+            yield Problem("%s: %s is not an executable file." % (option, shown(path)), hint, option, path)
 
 
 def _fence_problems(host: Any, conf: Conf) -> Iterator[Problem]:
@@ -275,7 +279,8 @@ def _estimate(memory: Dict[str, int], collector: str) -> int:
     """The bytes of a dump without compression: all memory, less what makedumpfile's level leaves out now."""
     level = 0
     if program(collector) == "makedumpfile":
-        level = max([int(number) for flag, text in flags(collector) if flag == "-d" for number in text.split(",")] + [0])
+        levels = ",".join(text for flag, text in flags(collector) if flag == "-d") or "0"
+        level = max(map(int, levels.split(",")))
     left_out = {4: ("Cached", "Buffers"), 8: ("AnonPages",), 16: ("MemFree",)}
     return memory["MemTotal"] - sum(memory.get(name, 0) for bit in left_out if level & bit for name in left_out[bit])
 

@@ -130,7 +130,7 @@ def _absolute(name: str, value: str) -> Iterator[Problem]:
         hint = "Write it from the root, beginning with `/`."
         yield Problem("%s %s is not an absolute path." % (name, shown(value)), hint, name, shown(value))
     elif not _ABSOLUTE.fullmatch(value):
-        hint = "Use a path without blanks, quotes and the characters that a shell reads: kdump's scripts do not quote it."
+        hint = "Use a path without blanks, quotes and what else a shell acts on: kdump's scripts do not quote it."
         yield Problem("%s %s cannot be handed to a shell." % (name, shown(value)), hint, name, shown(value))
     elif ".." in value.split("/"):
         hint = "Write the path without `..`."
@@ -261,7 +261,7 @@ _OLD_NAMES = {"default": "failure_action"}
 # Keys that kdump-utils refuses, or that users write here by mistake, and what to write instead.
 _REMOVED = {
     "net": "Write `nfs server:/export` or `ssh user@server`.",
-    "options": "Put module options on the capture kernel's command line: KDUMP_COMMANDLINE_APPEND in /etc/sysconfig/kdump.",
+    "options": "Put MODULE.OPTION=VALUE into KDUMP_COMMANDLINE_APPEND in /etc/sysconfig/kdump.",
     "link_delay": "Remove the line: the capture image waits for its network device by itself.",
     "disk_timeout": "Remove the line: the capture image waits for its disks by itself.",
     "debug_mem_level": "Put rd.memdebug=N into KDUMP_COMMANDLINE_APPEND in /etc/sysconfig/kdump.",

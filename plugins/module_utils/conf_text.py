@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The text of kdump.conf: its lines read as kdump-utils reads them, and changed one by one. Private to this collection.
 
-Source: kdump_get_conf_val() in kdump-lib-initramfs.sh (kdump-utils 1.0.61), which is a pipe of grep and the shell's read.
+Source: kdump_get_conf_val() in kdump-lib-initramfs.sh (kdump-utils 1.0.61): a pipe of grep and the shell's read.
 """
 
 import re
@@ -26,7 +26,7 @@ class Line(NamedTuple):
 
 
 def lex(text: str) -> List[Line]:
-    """The lines of kdump.conf. What follows the last line end, were it nothing, is a line too: join it with line ends."""
+    """The lines of kdump.conf. What follows the last line end, were it nothing, is a line too."""
     return [_line(raw) for raw in text.split("\n")]
 
 

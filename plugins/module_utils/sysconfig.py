@@ -9,9 +9,10 @@ known without running the file (expansions, conditions) is not guessed at but re
 
 import difflib
 import re
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
-from .problems import KdumpError, Problem, shown
+from .plan import Plan, write_file
+from .problems import KdumpError, Problem, fail, shown
 from .scalars import scalar
 
 NEW_FILE = "# Written by the Ansible collection vmcore.kdump; lines that it does not set are kept.\n"
@@ -36,6 +37,8 @@ _KDUMP_TOOLS_NAMES = (  # Debian's kdump-tools 1.10.7
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)=")
 _HARMLESS = re.compile(r"[ \t]*(?:#.*|export(?:[ \t]+[A-Za-z_][A-Za-z0-9_]*)+[ \t]*)?")
+# systemd drops an assignment with control characters other than the tab, or that is no UTF-8 (env_value_is_valid()).
+_UNREADABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _MENTIONED = re.compile(r"(?<![A-Za-z0-9_])([A-Za-z_][A-Za-z0-9_]*)\+?=")
 
 
@@ -204,36 +207,49 @@ def _unclear(text: str, entry: Entry) -> Problem:
 
 
 # --- editing -------------------------------------------------------------------------------------------------------
-def edit(text: str, settings: Dict[str, str], remove: List[str]) -> str:
+def edit(text: str, settings: Dict[str, Any], remove: List[str]) -> str:
     """The text with these variables set and those gone, every other line as it was. KdumpError with all that is wrong.
 
+    Values are as YAML gives them: text, numbers, lists of words.
     A variable that is there changes on its last line, the one that counts; a new one follows its commented-out example
     or goes to the end.
     """
-    problems = list(_edit_problems(text, settings, remove))
+    problems = list(_setting_problems(settings, remove)) + list(_text_problems(text, set(settings) | set(remove)))
     if problems:
         raise KdumpError(problems)
     for name in sorted(settings):
-        text = _set(text, name, settings[name])
+        text = _set(text, name, _value(settings[name]) or "")
     for entry in reversed(read(text)):
         if entry.name in remove:
             text = text[: entry.start] + text[entry.end :]
     return text
 
 
-def _edit_problems(text: str, settings: Dict[str, str], remove: List[str]) -> Iterator[Problem]:
+def _setting_problems(settings: Dict[str, Any], remove: List[str]) -> Iterator[Problem]:
     for name in list(settings) + list(remove):
         if not _NAME.fullmatch(name):
             hint = "A name is made of letters, digits and `_`, and does not begin with a digit."
             yield Problem("%s is not the name of a variable." % shown(name), hint, shown(name))
-        if name in settings and name in remove:
-            yield Problem("%s is in both settings and remove." % name, "Leave it out of one of the two.", name)
     for name, value in settings.items():
-        if not all(char.isprintable() or char == "\t" or ord(char) > 0xA0 and not 0xD800 <= ord(char) < 0xE000
-                   for char in value):  # fmt: skip
-            hint = "A value is one line of text: systemd and the shells read nothing else alike."
-            yield Problem("%s cannot be %s." % (shown(name), shown(value)), hint, shown(name), shown(value))
-    touched = set(settings) | set(remove)
+        if name in remove:
+            yield Problem("%s is in both settings and remove." % name, "Leave it out of one of the two.", name)
+        text = _value(value)
+        if text is None:
+            hint = 'Put it in quotes ("yes", "1"), for YAML has made something else of it; `remove` removes it.'
+            yield Problem("%s is neither text nor a number." % shown(name), hint, shown(name), shown(str(value)))
+        elif _UNREADABLE.search(text):
+            hint = "A value is one line of text: the shells and systemd read nothing else alike."
+            yield Problem("%s cannot be %s." % (shown(name), shown(text)), hint, shown(name), shown(text))
+
+
+def _value(value: Any) -> Optional[str]:
+    """A setting as text; None for what is neither text nor a number nor a list of these."""
+    words = value if isinstance(value, list) else [value]
+    return " ".join(map(str, words)) if all(word == "" or scalar(word) for word in words) else None
+
+
+def _text_problems(text: str, touched: Set[str]) -> Iterator[Problem]:
+    """What of the file must be understood for these variables to be changed, and is not."""
     for entry in read(text):
         mentions = {entry.name} | set(_MENTIONED.findall(text[entry.start : entry.end]))
         if entry.why and touched and (touched & mentions or not _is_closed(text, entry)):
@@ -279,24 +295,7 @@ def quote(value: str) -> str:
     return '"%s"' % re.sub(r'([$`"\\])', r"\\\1", value)
 
 
-# --- settings ------------------------------------------------------------------------------------------------------
-def values(settings: Dict[str, Any]) -> Dict[str, str]:
-    """Settings as YAML gives them (text, numbers, lists of words) as texts; KdumpError with all that are neither."""
-    found: Dict[str, str] = {}
-    problems: List[Problem] = []
-    for name, value in settings.items():
-        words = value if isinstance(value, list) else [value]
-        if all(word == "" or scalar(word) for word in words):
-            found[str(name)] = " ".join(map(str, words))
-        else:
-            hint = 'Put it in quotes ("yes", "1"): YAML has made something else of it. To remove a variable use `remove`.'
-            problems.append(Problem("%s is neither text nor a number." % name, hint, str(name), shown(str(value))))
-    if problems:
-        raise KdumpError(problems)
-    return found
-
-
-def unknown(path: str, settings: Dict[str, str]) -> List[Problem]:
+def unknown(path: str, settings: Iterable[str]) -> List[Problem]:
     """Names that nothing is known to read from this file: a warning, for versions bring new ones."""
     known = _KDUMP_TOOLS_NAMES if path.endswith("kdump-tools") else _SYSCONFIG_NAMES
     problems = []
@@ -304,7 +303,8 @@ def unknown(path: str, settings: Dict[str, str]) -> List[Problem]:
         if name not in known:
             close: Optional[List[str]] = difflib.get_close_matches(name[:60], known, 1)
             hint = "Did you mean %s?" % close[0] if close else "It is written all the same."
-            problems.append(Problem("%s is not a variable that kdump is known to read from %s." % (name, path), hint, name))
+            message = "%s is not a variable that kdump is known to read from %s." % (name, path)
+            problems.append(Problem(message, hint, name))
     return problems
 
 
@@ -314,7 +314,8 @@ _REMOVE = "hugepages hugepagesz slub_debug quiet log_buf_len swiotlb hugetlb_cma
 _REMOVE_MORE = {"ppc64": "", "ppc64le": "", "s390x": "vmcp_cma cma prot_virt zfcp.allow_lun_scan"}
 _APPEND = "novmcoredd hugetlb_cma=0 kfence.sample_interval=0 initramfs_options=size=90%"
 _APPEND_MORE = {
-    "aarch64": "irqpoll nr_cpus=1 reset_devices cgroup_disable=memory udev.children-max=2 panic=10 swiotlb=noforce cma=0",
+    "aarch64": "irqpoll nr_cpus=1 reset_devices cgroup_disable=memory udev.children-max=2 panic=10 swiotlb=noforce "
+    "cma=0",
     "i386": "irqpoll nr_cpus=1 reset_devices numa=off udev.children-max=2 panic=10 transparent_hugepage=never cma=0",
     "ppc64": "irqpoll maxcpus=1 noirqdistrib reset_devices cgroup_disable=memory numa=off udev.children-max=2 "
     "ehea.use_mcs=0 panic=10 kvm_cma_resv_ratio=0 transparent_hugepage=never",
@@ -336,3 +337,23 @@ def defaults(machine: str) -> Dict[str, str]:
         "KDUMP_COMMANDLINE_REMOVE": (_REMOVE + " " + remove).rstrip(" "),
         "KDUMP_COMMANDLINE_APPEND": _APPEND + " " + append,
     }
+
+
+# --- the module ----------------------------------------------------------------------------------------------------
+def decide(host: Any, params: Dict[str, Any]) -> Plan:
+    """The plan that makes the file as asked. A file that is not there, and gets nothing to hold, stays away."""
+    path = params["path"]
+    if host.exists(path) and not host.is_file(path):
+        raise fail("%s is not a file." % path, "Name a sysconfig file, such as /etc/sysconfig/kdump.", "path", path)
+    there = host.exists(path)
+    before = host.read_text(path) if there else NEW_FILE
+    after = edit(before, params["settings"], params["remove"])
+    if after == before:
+        return Plan([])
+    step = write_file(path, before if there else "", after)
+    return Plan([step._replace(before=without_secrets(step.before), after=without_secrets(after))])
+
+
+def report(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
+    """The module's results."""
+    return {"warnings": [str(problem) for problem in unknown(params["path"], params["settings"])]}
