@@ -1,0 +1,349 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What arms a host at boot: the program, its unit, the hooks of kernel packages. Private to this collection.
+
+The program is a zip file of this package (see program.py), which any Python from 3.6 on runs by itself.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import io
+import zipfile
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+
+from . import kexec, layout
+from .plan import Plan, Step
+from .problems import fail
+
+_PACKAGE = __name__.rpartition(".")[0]  # ansible_collections.vmcore.kdump.plugins.module_utils
+
+_MAIN = """\
+import sys
+
+from %s.program import main
+
+sys.exit(main(sys.argv[1:]))
+""" % _PACKAGE
+
+
+# --- the program ---------------------------------------------------------------------------------------------------
+def program_bytes(program: str = _PACKAGE + ".program") -> bytes:
+    """The zip file: the same bytes from the same sources, on every host and with every Python.
+
+    Nothing is compressed, because the result of zlib depends on its version.
+    """
+    files = {"__main__.py": _MAIN}
+    for name, source in _sources(program).items():
+        files[name] = source
+        folders = name.split("/")[:-1]
+        for count in range(1, len(folders) + 1):
+            files.setdefault("/".join(folders[:count]) + "/__init__.py", "")
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o100644 << 16
+            entry.create_system = 3  # Unix
+            archive.writestr(entry, files[name].encode("utf-8"))
+    return out.getvalue()
+
+
+def _sources(start: str) -> Dict[str, str]:
+    """A module of this package and all of the package that it imports: paths in the zip file, and source texts.
+
+    Read through the import system, because an Ansible module runs out of a zip file itself.
+    """
+    found: Dict[str, str] = {}
+    pending = [start]
+    seen = set(pending)
+    while pending:
+        name = pending.pop()
+        spec = _spec(name)
+        if spec is None or spec.loader is None:
+            continue  # a name in a module, not a module
+        package = spec.submodule_search_locations is not None
+        source = spec.loader.get_source(name)  # type: ignore[attr-defined]
+        found[name.replace(".", "/") + ("/__init__.py" if package else ".py")] = source
+        for needed in _imports(source, name if package else name.rpartition(".")[0]):
+            if needed not in seen:
+                seen.add(needed)
+                pending.append(needed)
+    return found
+
+
+def _spec(name: str) -> Any:
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, AttributeError):  # its parent is not a package
+        return None
+
+
+def _imports(source: str, package: str) -> Iterator[str]:
+    """Everything in this package that relative imports of a module in `package` may mean."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parts = package.split(".")
+            base = ".".join(parts[: len(parts) - node.level + 1] + ([node.module] if node.module else []))
+            yield base
+            for alias in node.names:
+                yield base + "." + alias.name
+
+
+# --- texts ---------------------------------------------------------------------------------------------------------
+_UNIT = """\
+# Written by the Ansible collection vmcore.kdump; changes are lost.
+[Unit]
+Description=Load the kernel that captures a crash
+Documentation=https://docs.kernel.org/admin-guide/kdump/kdump.html
+# Not stopped at shutdown, so that a crash there is captured too; a panic early at boot is worth capturing as well.
+DefaultDependencies=no
+After=local-fs.target
+ConditionKernelCommandLine=crashkernel
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={python} -I -S {program} arm
+ExecReload={python} -I -S {program} arm
+ExecStop={python} -I -S {program} unload
+TimeoutStartSec=15min
+UMask=0077
+# Nothing that makes a mount namespace: the dump target is looked up among the host's own mounts.
+LockPersonality=yes
+RestrictRealtime=yes
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+# The core headers of a loaded kernel describe the CPUs and memory of the time of its load; where crash_hotplug is 1
+# the kernel keeps them up to date (Linux 6.6). TEST keeps this quiet while udev goes through all devices at boot.
+_UDEV_RULE = """\
+# Written by the Ansible collection vmcore.kdump; changes are lost.
+SUBSYSTEM!="cpu|memory", GOTO="vmcore_kdump_end"
+ATTRS{{crash_hotplug}}=="1", GOTO="vmcore_kdump_end"
+TEST!="{loaded}", GOTO="vmcore_kdump_end"
+SUBSYSTEM=="cpu", ACTION=="add|remove", RUN+="/bin/systemctl --no-block reload-or-restart {unit}"
+SUBSYSTEM=="memory", ACTION=="online|offline", RUN+="/bin/systemctl --no-block reload-or-restart {unit}"
+LABEL="vmcore_kdump_end"
+"""
+
+# A hook never fails: a kernel's installation must not end because of its capture image, which is built at boot as well.
+_HOOK_HEAD = """\
+#!/bin/sh
+# Written by the Ansible collection vmcore.kdump; changes are lost.
+"""
+_HOOK_GUARD = """\
+# Only on a running host that arms itself: not in a chroot, not while an image of a system is being made.
+[ -n "$version" ] && [ -d /run/systemd/system ] && [ -L {link} ] && [ -f {program} ] || exit 0
+"""
+_HOOK_BUILD = """\
+{python} -I -S {program} build --kernel "$version" >&2 ||
+    echo "vmcore.kdump: no capture image for kernel $version yet; it is built again when that kernel boots" >&2
+exit 0
+"""
+_HOOK_REMOVE = """\
+{python} -I -S {program} remove --kernel "$version" >&2
+exit 0
+"""
+_POSTINST = _HOOK_HEAD + 'version="$1"\n' + _HOOK_GUARD + _HOOK_BUILD
+_POSTRM = _HOOK_HEAD + 'version="$1"\n' + _HOOK_GUARD + _HOOK_REMOVE
+_INSTALL = (
+    _HOOK_HEAD
+    + 'version="$2"\n'
+    + _HOOK_GUARD
+    + 'case "$1" in\nadd)\n    '
+    + _HOOK_BUILD.replace("\n", "\n    ").rstrip()
+    + "\n    ;;\nremove)\n    "
+    + _HOOK_REMOVE.replace("\n", "\n    ").rstrip()
+    + "\n    ;;\nesac\nexit 0\n"
+)
+
+
+class _File(NamedTuple):
+    path: str
+    text: str
+    mode: int = 0o644
+
+
+def _files(python: str) -> List[_File]:
+    """The text files of an armed host."""
+    words = {
+        "python": python,
+        "program": layout.PROGRAM,
+        "link": layout.UNIT_LINK,
+        "unit": layout.UNIT_NAME,
+        "loaded": layout.LOADED,
+    }
+    return [
+        _File(layout.UNIT, _UNIT.format(**words)),
+        _File(layout.UDEV_RULE, _UDEV_RULE.format(**words)),
+        _File(layout.HOOK_POSTINST, _POSTINST.format(**words), 0o755),
+        _File(layout.HOOK_POSTRM, _POSTRM.format(**words), 0o755),
+        _File(layout.HOOK_INSTALL, _INSTALL.format(**words), 0o755),
+    ]
+
+
+# --- deciding ------------------------------------------------------------------------------------------------------
+def decide(host: Any, state: str, python: str, program: str = _PACKAGE + ".program") -> Plan:
+    """The plan that brings a host to a state.
+
+    present: installed and enabled · disabled: installed, not started at boot, nothing of ours loaded · absent: nothing
+    of this collection's state is left, /etc/kdump.conf and /etc/sysconfig/kdump excepted (they are not only ours)
+    python: the interpreter that runs this
+    program: the name of the module that the installed program is made of, with all that it imports
+    """
+    if host.readlink(layout.UNIT) is not None:
+        raise fail(
+            "%s is a symbolic link to %s: the unit is masked." % (layout.UNIT, host.readlink(layout.UNIT)),
+            "Unmask it (systemctl unmask %s), then run again." % layout.UNIT_NAME,
+        )
+    if state == "absent":
+        return Plan(_disable(host) + _remove_all(host))
+    python = stable_python(host, python)
+    if any(char in python for char in " \t\n\"'\\$%{}"):
+        raise fail("The interpreter %s has characters in its path that a unit cannot hold." % python,
+                   "Set ansible_python_interpreter to another.")  # fmt: skip
+    steps = _install(host, python, program)
+    return Plan(steps + (_enable(host) if state == "present" else _disable(host)))
+
+
+def report(host: Any) -> Dict[str, Any]:
+    """What is installed now: program {path, digest} (digest "" where there is none), enabled."""
+    there = host.is_file(layout.PROGRAM)
+    digest = hashlib.sha256(host.read(layout.PROGRAM)).hexdigest() if there else ""
+    return {"program": {"path": layout.PROGRAM, "digest": digest}, "enabled": is_enabled(host)}
+
+
+def is_enabled(host: Any) -> bool:
+    """Whether systemd starts the unit at boot: by the link that `systemctl enable` makes, and nothing else."""
+    return _link(host) == layout.UNIT and host.is_file(layout.UNIT)
+
+
+def stable_python(host: Any, python: str) -> str:
+    """A path of this interpreter that outlives its next minor version: /usr/bin/python3.12 goes with an upgrade."""
+    for name in ("/usr/libexec/platform-python", "/usr/bin/python3", "/usr/local/bin/python3"):
+        if host.exists(name) and host.realpath(name) == host.realpath(python):
+            return name
+    return python
+
+
+def _link(host: Any) -> Optional[str]:
+    """The unit that the link names, as an absolute path; None where there is no link."""
+    target = host.readlink(layout.UNIT_LINK)
+    folder = layout.UNIT.rpartition("/")[0]
+    return {"../" + layout.UNIT_NAME: folder + "/" + layout.UNIT_NAME}.get(target, target)
+
+
+def _install(host: Any, python: str, program: str) -> List[Step]:
+    steps = []
+    wanted = program_bytes(program)
+    present = host.read(layout.PROGRAM) if host.is_file(layout.PROGRAM) else b""
+    if present != wanted:
+        steps.append(Step(
+            "write " + layout.PROGRAM, lambda target: target.write(layout.PROGRAM, wanted, 0o755),
+            _digest_line(present), _digest_line(wanted),
+        ))  # fmt: skip
+    files = [file for file in _files(python) if not _is_there(host, file)]
+    steps += [_write(host, file) for file in files]
+    return steps + _reload_steps(host, [file.path for file in files])
+
+
+def _digest_line(data: bytes) -> str:
+    return "sha256 %s\n" % hashlib.sha256(data).hexdigest() if data else ""
+
+
+def _is_there(host: Any, file: _File) -> bool:
+    found = host.stat(file.path)
+    same_mode = found is not None and found.st_mode & 0o7777 == file.mode
+    return same_mode and host.read_text(file.path, "") == file.text
+
+
+def _write(host: Any, file: _File) -> Step:
+    found = host.stat(file.path)
+    other_mode = found is not None and found.st_mode & 0o7777 != file.mode
+
+    def apply(target: Any) -> None:
+        if other_mode:
+            target.remove(file.path)  # Host.write keeps the mode of what it replaces
+        target.write(file.path, file.text.encode("utf-8"), file.mode)
+
+    return Step("write " + file.path, apply, host.read_text(file.path, ""), file.text)
+
+
+def _enable(host: Any) -> List[Step]:
+    if _link(host) == layout.UNIT:
+        return []
+    return [Step(
+        "enable " + layout.UNIT_NAME, lambda target: target.symlink(layout.UNIT, layout.UNIT_LINK),
+        "disabled\n", "enabled\n",
+    )] + _reload_steps(host, [layout.UNIT_LINK])  # fmt: skip
+
+
+def _disable(host: Any) -> List[Step]:
+    """Not started at boot, and what this collection has loaded unloaded."""
+    steps = []
+    if host.readlink(layout.UNIT_LINK) is not None:
+        steps.append(Step(
+            "disable " + layout.UNIT_NAME, lambda target: target.remove(layout.UNIT_LINK), "enabled\n", "disabled\n",
+        ))  # fmt: skip
+        steps += _reload_steps(host, [layout.UNIT_LINK])
+    for kind in ("crash", "reboot"):
+        # Hardened hosts set kernel.kexec_load_disabled once they are armed: there a reboot unloads.
+        if kexec.loaded(host, kind) and not kexec.facts(host, kind).disabled:
+            steps += kexec.decide(host, dict(kexec.REQUEST, type=kind, state="unloaded")).steps
+    return steps
+
+
+def _reload_steps(host: Any, paths: List[str]) -> List[Step]:
+    """systemd and udev read their files anew, where they run and these are theirs."""
+    if not host.is_dir("/run/systemd/system"):
+        return []
+    steps = []
+    if any(path.startswith("/etc/systemd/") for path in paths):
+        steps.append(_command(["systemctl", "daemon-reload"]))
+    if layout.UDEV_RULE in paths:
+        steps.append(_command(["udevadm", "control", "--reload"]))
+    return steps
+
+
+def _command(argv: List[str]) -> Step:
+    def apply(host: Any) -> None:
+        result = host.run(argv, timeout=120)
+        if result.rc:
+            raise fail("`%s` failed: %s" % (" ".join(argv), (result.err or result.out).strip()),
+                       "The files are in place: run it by hand, or reboot.")  # fmt: skip
+
+    return Step(" ".join(argv), apply)
+
+
+def _remove_all(host: Any) -> List[Step]:
+    """Every file that this collection keeps on a host, and then its own directories."""
+    paths = [layout.UNIT, layout.UDEV_RULE, layout.HOOK_POSTINST, layout.HOOK_POSTRM, layout.HOOK_INSTALL]
+    folders = [layout.PROGRAM.rpartition("/")[0], layout.IMAGE_DIR, layout.STATE_DIR, layout.RUN_DIR]
+    for folder in folders:
+        inside = [folder + "/" + name for name in host.listdir(folder)]
+        paths += [path for path in inside if not host.is_dir(path)]
+    present = [path for path in paths if host.exists(path) or host.readlink(path) is not None]
+    steps = [_remove(host, path) for path in present]
+    left = [folder for folder in folders if host.is_dir(folder)]
+    if left:
+        steps.append(Step("remove the directories " + " ".join(left), lambda target: _remove_folders(target, left)))
+    return steps + _reload_steps(host, present)
+
+
+def _remove(host: Any, path: str) -> Step:
+    text = path.endswith((".service", ".rules", ".json", ".install")) or path.startswith("/etc/")
+    before = host.read_text(path, "") if text else path + "\n"
+    return Step("remove " + path, lambda target: target.remove(path), before, "")
+
+
+def _remove_folders(host: Any, folders: List[str]) -> None:
+    for folder in folders:
+        host.remove_empty_directory(folder)
+        if host.is_dir(folder):
+            raise fail("%s holds files that this collection did not write: %s." % (folder, ", ".join(host.listdir(folder))),
+                       "Move them away, then run again.")  # fmt: skip
+
+

@@ -1,0 +1,163 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The command line of the program that arms a host at boot. Private to this collection.
+
+boot.py makes a zip file of this module and all that it imports; vmcore-kdump.service and the hooks of kernel packages
+run it. Exit codes: 0 done, 1 failed (the reasons on standard error), 2 wrong usage; `status` as documented there.
+"""
+
+import argparse
+import json
+import re
+import sys
+from typing import Any, Callable, Dict, List, Optional
+
+from . import cmdline, conf, kexec, layout
+from ._host.host import Host
+from .image import build, store
+from .image.kernel import check_release
+from .problems import KdumpError
+
+
+def main(arguments: List[str], host: Optional[Host] = None) -> int:
+    """Run one command; the exit code."""
+    options = _parser().parse_args(arguments)
+    host = host or Host()
+    try:
+        return int(options.run(host, options))
+    except KdumpError as error:
+        for problem in error.problems:
+            print("vmcore.kdump: %s" % problem, file=sys.stderr)
+    except OSError as error:
+        print("vmcore.kdump: %s" % error, file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kdump.pyz", description="Arms this host to capture a crash.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.required = True
+    _command(commands, "arm", arm, "build the capture image if it is not fresh, and load it").add_argument(
+        "--kernel", default="", metavar="RELEASE", help="the kernel to capture with (default: the running one)"
+    )
+    for name, run, text in (
+        ("build", build_image, "build the capture image of a kernel, without loading it"),
+        ("remove", remove, "remove the capture images of a kernel that is being removed"),
+    ):
+        _command(commands, name, run, text).add_argument("--kernel", required=True, metavar="RELEASE")
+    _command(commands, "unload", unload, "unload the capture kernel")
+    _command(commands, "status", status, "say what is loaded; exit code 3 if nothing is").add_argument(
+        "--json", action="store_true"
+    )
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    return parser
+
+
+# --- commands ------------------------------------------------------------------------------------------------------
+def arm(host: Host, options: argparse.Namespace) -> int:
+    """Exit code 0 also where nothing is to be armed, because no reservation was asked of this boot."""
+    started = host.monotonic()
+    if not cmdline.values(cmdline.split(host.read_text("/proc/cmdline")), "crashkernel"):
+        _say("no crashkernel= on the running kernel's command line, so there is nothing to arm (a reboot may be due)")
+        return 0
+    with host.lock(layout.LOCK):
+        settings = kexec.settings(host)
+        release = options.kernel or settings.get("KDUMP_KERNELVER") or host.kernel.release
+        _fresh_image(host, release, settings)
+        request = dict(kexec.REQUEST, kernel=release)
+        plan = kexec.decide(host, request)
+        loading = host.monotonic()
+        plan.apply(host)
+        if plan.changed:
+            _say("loaded in %.1f s: %s" % (host.monotonic() - loading, _summary(kexec.report(host, request))))
+        else:
+            _say("loaded already: %s" % _summary(kexec.report(host, request)))
+    _say("armed after %.1f s" % (host.monotonic() - started))
+    return 0
+
+
+def build_image(host: Host, options: argparse.Namespace) -> int:
+    """For kernel package hooks."""
+    with host.lock(layout.LOCK):
+        _build(host, options.kernel, kexec.settings(host))
+    return 0
+
+
+def remove(host: Host, options: argparse.Namespace) -> int:
+    """For kernel package hooks. The image that is loaded stays: it may have to be loaded again."""
+    check_release(options.kernel)
+    with host.lock(layout.LOCK):
+        present = kexec.loaded(host)
+        own = re.compile(re.escape(options.kernel) + r"-[0-9a-f]{16}\.img$")
+        images = store.images(host)
+        gone = [path for path in images if own.match(path.rsplit("/", 1)[-1]) and not (present and present.initrd == path)]
+        store.prune(host, [path for path in images if path not in gone])
+        for path in gone:
+            _say("removed " + path)
+    return 0
+
+
+def unload(host: Host, options: argparse.Namespace) -> int:
+    """Unloads what this program or the modules have loaded; what another tool has loaded is not ours to unload."""
+    with host.lock(layout.LOCK):
+        if kexec.loaded(host) is None:
+            _say("nothing is loaded that could be unloaded")
+            return 0
+        kexec.decide(host, dict(kexec.REQUEST, state="unloaded")).apply(host)
+        _say("unloaded: a crash leaves no vmcore now")
+    return 0
+
+
+def status(host: Host, options: argparse.Namespace) -> int:
+    """Exit code 0 when a capture kernel is loaded, 3 when none is, as `systemctl status` and `kdumpctl status` have it."""
+    found: Dict[str, Any] = kexec.report(host, kexec.REQUEST)
+    if options.json:
+        print(json.dumps(found, sort_keys=True))
+    elif found["loaded"]:
+        print("A capture kernel is loaded: %s" % _summary(found))
+    else:
+        print("No capture kernel is loaded. %d MiB are reserved for one." % (found["reserved_bytes"] >> 20))
+    return 0 if found["loaded"] else 3
+
+
+# --- parts ---------------------------------------------------------------------------------------------------------
+def _fresh_image(host: Host, release: str, settings: Dict[str, str]) -> None:
+    """An image of today's inputs; where it cannot be built, an older whole one is better than none."""
+    try:
+        _build(host, release, settings)
+    except (KdumpError, OSError) as error:
+        old = store.current(host, release)
+        if old is None:
+            raise
+        print("vmcore.kdump: WARNING: the capture image could not be built anew:\n%s" % error, file=sys.stderr)
+        print("vmcore.kdump: WARNING: an OLDER one is loaded instead, %s: it captures as the host was configured when "
+              "that was built." % old.path, file=sys.stderr)  # fmt: skip
+
+
+def _build(host: Host, release: str, settings: Dict[str, str]) -> None:
+    started = host.monotonic()
+    text = host.read_text(layout.CONF, "")
+    plan = build.decide(host, release, conf.parse(text), bootdir=settings.get("KDUMP_BOOTDIR", ""))
+    for step in plan.steps:
+        _say(step.title)
+        step.apply(host)
+    image = store.current(host, release)
+    size = "%.1f MB" % (image.bytes / 1e6) if image else "missing"
+    state = "built" if plan.changed else "fresh"
+    _say("image of kernel %s %s after %.1f s: %s" % (release, state, host.monotonic() - started, size))
+
+
+def _summary(found: Dict[str, Any]) -> str:
+    if not found["kernel"]:
+        return "by another program"
+    return "%s with %s by %s" % (found["kernel"], found["initrd"], found["method"])
+
+
+def _say(text: str) -> None:
+    print("vmcore.kdump: " + text)
+    sys.stdout.flush()

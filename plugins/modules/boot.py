@@ -1,0 +1,107 @@
+#!/usr/bin/python
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Installs what arms a host at boot."""
+
+DOCUMENTATION = r"""
+---
+module: boot
+short_description: What arms a host at boot and keeps it armed
+version_added: 0.1.0
+author: The vmcore.kdump authors (@vmcore)
+description:
+  - Installs a program of one file, made of this collection's own code, and the systemd unit C(vmcore-kdump.service),
+    which has it build the capture image at boot if that is not fresh, and load it.
+  - Installs hooks for kernel packages (C(/etc/kernel)), which build the image of a kernel when it is installed and
+    remove it with the kernel. They never fail a kernel's installation.
+  - Installs a udev rule that loads anew after CPUs or memory were added or removed, where the kernel does not do that
+    itself.
+  - Neither builds nor loads anything now; M(vmcore.kdump.initramfs) and M(vmcore.kdump.kexec) do.
+extends_documentation_fragment:
+  - vmcore.kdump.attributes
+options:
+  state:
+    description:
+      - V(present) installs everything and enables the unit.
+      - V(disabled) installs everything, does not start the unit at boot, and unloads what this collection has loaded.
+      - V(absent) leaves nothing behind, neither the capture images nor the proof of the last crash test, and unloads
+        what this collection has loaded. C(/etc/kdump.conf) and C(/etc/sysconfig/kdump) stay.
+      - On a host where C(kernel.kexec_load_disabled) is 1 the loaded kernel stays until the next boot.
+    type: str
+    choices: [present, disabled, absent]
+    default: present
+"""
+
+EXAMPLES = r"""
+- name: Arm the host at every boot
+  vmcore.kdump.boot:
+
+- name: Do not arm it at boot
+  vmcore.kdump.boot:
+    state: disabled
+
+- name: Remove everything again
+  vmcore.kdump.boot:
+    state: absent
+"""
+
+RETURN = r"""
+program:
+  description: The program that the unit runs, as it is now. In check mode, as it was found.
+  returned: success
+  type: dict
+  contains:
+    path:
+      description: Where it is.
+      type: str
+      sample: /usr/local/lib/vmcore-kdump/kdump.pyz
+    digest:
+      description: The sha256 of its bytes. Empty if it is not installed.
+      type: str
+enabled:
+  description: Whether systemd starts the unit at boot.
+  returned: success
+  type: bool
+actions:
+  description: What was done, or would be done in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [write /usr/local/lib/vmcore-kdump/kdump.pyz]
+errors:
+  description: Everything that was wrong.
+  returned: failure
+  type: list
+  elements: dict
+  contains:
+    message:
+      description: What is wrong, as a sentence.
+      type: str
+    hint:
+      description: What to do about it.
+      type: str
+    option:
+      description: The module option it concerns, if any.
+      type: str
+    value:
+      description: The value that was found there.
+      type: str
+"""
+
+import sys
+
+# `program` is not called here: naming it makes Ansible ship it and all that it imports, of which boot makes its file.
+from ansible_collections.vmcore.kdump.plugins.module_utils import boot, program
+from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_state
+
+
+def main():
+    run_state(
+        {"state": {"type": "str", "choices": ["present", "disabled", "absent"], "default": "present"}},
+        lambda host, params: boot.decide(host, params["state"], sys.executable, program.__name__),
+        lambda host, params: boot.report(host),
+    )
+
+
+if __name__ == "__main__":
+    main()
