@@ -1,0 +1,183 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The memory reserved for the crash kernel on one host: wanted, configured, booted with, there. Private to this collection."""
+
+import re
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, TypeVar
+
+from . import crashkernel
+from .bootloader import choice, entry
+from .plan import Plan
+from .problems import KdumpError, Problem, fail
+
+_T = TypeVar("_T")
+
+# From Linux 6.19 the first is the real one and the second a link to it, to be removed some day.
+CRASH_SIZE = ("/sys/kernel/kexec/crash_size", "/sys/kernel/kexec_crash_size")
+_SYSTEM_RAM = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) : System RAM$", re.MULTILINE)
+
+
+class Ram(NamedTuple):
+    """How much RAM the kernel counts for crashkernel= ranges, and where that was read: iomem, or meminfo (a guess)."""
+
+    bytes: int
+    source: str
+
+
+def reserved_bytes(host: Any) -> int:
+    """What is reserved now, the part below 4G included from Linux 6.5 on; 0 also for a kernel without kexec."""
+    for path in CRASH_SIZE:
+        text = host.read_text(path, "").strip()
+        if text.isdigit():
+            return int(text)
+    return 0
+
+
+def ram(host: Any) -> Ram:
+    """The kernel hands memblock_phys_mem_size() to parse_crashkernel(). The System RAM of /proc/iomem is the same memory:
+    what the firmware gave, after mem=, with all that is reserved in it, on every architecture (/sys/firmware/memmap is
+    x86's alone, and knows nothing of mem=). The file shows zeros to all but root.
+
+    MemTotal lacks what the kernel took at boot. The crash kernel's part is added again, the rest is left to the rounding
+    up to 128M.
+    """
+    ranges = [(int(start, 16), int(end, 16)) for start, end in _SYSTEM_RAM.findall(host.read_text("/proc/iomem", ""))]
+    total = sum(end - start + 1 for start, end in ranges if end > start)
+    if total:
+        return Ram(total, "iomem")
+    match = re.search(r"^MemTotal:\s*(\d+) kB$", host.read_text("/proc/meminfo", ""), re.MULTILINE)
+    return Ram(int(match.group(1)) * 1024 + reserved_bytes(host) if match else 0, "meminfo")
+
+
+def running_values(host: Any) -> List[str]:
+    """The crashkernel= values that the running kernel was booted with."""
+    return crashkernel.find(host.read_text("/proc/cmdline", ""))
+
+
+def wanted_values(host: Any, params: Dict[str, Any]) -> List[str]:
+    """The canonical values that the entries shall have, [] for none; KdumpError with all that is wrong with the request."""
+    problems = entry.check_kernels(params["kernels"])
+    values: List[str] = []
+    try:
+        if params["state"] == "present":
+            values = _judged(host, params["value"]).values()
+    except KdumpError as error:
+        problems = error.problems + problems
+    if problems:
+        raise KdumpError(problems)
+    return values
+
+
+def _judged(host: Any, given: Any) -> crashkernel.Crashkernel:
+    value = _recommended(host) if given in ("auto", ["auto"]) else crashkernel.parse(_listed(given))
+    problems = crashkernel.host_problems(value, host.kernel.machine, host.kernel.release)
+    memory = ram(host)
+    outcome = value.explain(memory.bytes)
+    if not outcome.bytes and memory.source == "iomem":
+        problems.append(Problem(
+            "crashkernel value '%s' would reserve nothing on this host. %s" % (" ".join(value.values()), outcome.why),
+            "Give a smaller size, or a range that this host's RAM is in.", "value", " ".join(value.values())))
+    if problems:
+        raise KdumpError(problems)
+    return value
+
+
+def _listed(given: Any) -> List[str]:
+    """A string or a list of strings; Ansible's own conversion would divide a string at its commas."""
+    listed = given if isinstance(given, list) else [given]
+    if not all(isinstance(one, (str, int)) and not isinstance(one, bool) for one in listed):
+        raise fail("crashkernel value %s is neither a string nor a list of strings." % (given,),
+                   "Write for example 256M, or [\"1G,high\", \"128M,low\"].", "value", str(given))
+    return [str(one) for one in listed]
+
+
+def _recommended(host: Any) -> crashkernel.Crashkernel:
+    """kdump-utils knows what its own image needs; everywhere else the native engine's figures hold."""
+    if not host.which("kdumpctl"):
+        return crashkernel.recommend(host.kernel.machine)
+    argv = ["kdumpctl", "get-default-crashkernel", "kdump"]
+    result = host.run(argv)
+    if result.rc != 0 or not result.out.strip():
+        raise fail("%s named no value (exit code %d): %s" % (" ".join(argv), result.rc, result.err.strip()),
+                   "Give a value instead of auto.", "value", "auto")
+    return crashkernel.parse(result.out.split())
+
+
+def decide(host: Any, params: Dict[str, Any]) -> Plan:
+    """The plan for the parameters of the crashkernel module. Keeps what it saw and chose in params for report()."""
+    problems: List[Problem] = []
+    values = _tried(problems, wanted_values, host, params) or []
+    name = _tried(problems, choice.choose, host, params["bootloader"])
+    # Asked also where the value is wrong already: so a kernel that is not there is named in the same run.
+    plan = _tried(problems, choice.module(name).plan, host, values, params["kernels"]) if name else None
+    if problems or plan is None:
+        raise KdumpError(problems)
+    params.update(_before=choice.module(name).entries(host), _bootloader=name, _values=values)
+    return plan
+
+
+def _tried(problems: List[Problem], function: Callable[..., _T], *arguments: Any) -> Optional[_T]:
+    """What the function returns; None where it raises, with its problems added."""
+    try:
+        return function(*arguments)
+    except KdumpError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def report(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
+    """The results of the crashkernel module. In check mode `after` is what a real run would leave."""
+    module = choice.module(params["_bootloader"])
+    after = module.entries(host)
+    if params["_check"]:
+        chosen = entry.select(after, params["kernels"])
+        after = [one._replace(values=tuple(params["_values"])) if one in chosen else one for one in after]
+    following = next((one for one in after if one.default), after[0])
+    memory = ram(host)
+    expected = crashkernel.effective(following.values).reserve(memory.bytes)
+    return {
+        "bootloader": params["_bootloader"],
+        "before": [_shown(one) for one in params["_before"]],
+        "after": [_shown(one) for one in after],
+        "running": running_values(host),
+        "reserved_bytes": reserved_bytes(host),
+        "expected_bytes": expected,
+        "ram_bytes": memory.bytes,
+        "ram_source": memory.source,
+        "reboot_required": reboot_required(list(following.values), running_values(host), reserved_bytes(host), memory.bytes),
+        "problems": [one.as_dict() for one in module.notes(host) + _missing_reservation(host, memory)],
+    }
+
+
+def _shown(one: entry.Entry) -> Dict[str, Any]:
+    return {"entry": one.name, "kernel": one.kernel, "crashkernel": list(one.values), "default": one.default}
+
+
+def reboot_required(configured: List[str], running: List[str], reserved: int, ram_bytes: int) -> bool:
+    """Whether the next boot would give another reservation than the present one.
+
+    So it does where the values mean something else, and where the same values gave memory of which a part was given
+    back by writing a smaller number to crash_size. A size that is one of the ranges' own was not shrunk: there this
+    host's RAM is counted otherwise than the kernel counted it. With nothing reserved, booting again gives nothing again.
+    """
+    value = crashkernel.effective(configured)
+    if value != crashkernel.effective(running):
+        return True
+    sizes = [each.size for each in value.ranges]
+    return 0 < reserved < value.reserve(ram_bytes) and reserved not in sizes
+
+
+def _missing_reservation(host: Any, memory: Ram) -> List[Problem]:
+    """Booted with a value that should have reserved memory, and none is."""
+    running = running_values(host)
+    if not running or reserved_bytes(host):
+        return []
+    text = entry.arguments(running)
+    outcome = crashkernel.effective(running).explain(memory.bytes)
+    if not outcome.bytes:
+        return [Problem("This host was booted with %s, which reserves nothing. %s" % (text, outcome.why),
+                        "Set a value that fits this host.", "running", text)]
+    return [Problem(
+        "This host was booted with %s, but the kernel reserved nothing: another boot would give the same." % text,
+        "Read `dmesg | grep -i crashkernel`: often there is no free memory of that size, or the kernel lacks "
+        "CONFIG_CRASH_DUMP. If somebody wrote 0 to %s, a reboot brings it back." % CRASH_SIZE[1], "running", text)]

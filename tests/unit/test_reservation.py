@@ -1,0 +1,216 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+import pytest
+
+from ansible_collections.vmcore.kdump.plugins.module_utils import reservation
+from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
+from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host, Kernel
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
+
+M, G = 1 << 20, 1 << 30
+
+# /proc/iomem of a guest with 2 GiB, and how root's view differs from everybody's.
+IOMEM = """\
+00000000-00000fff : Reserved
+00001000-0009fbff : System RAM
+0009fc00-0009ffff : Reserved
+000a0000-000bffff : PCI Bus 0000:00
+00100000-7ffdbfff : System RAM
+  01000000-01ffffff : Kernel code
+  73000000-78ffffff : Crash kernel
+  78000000-78ffffff : System RAM
+7ffdc000-7fffffff : Reserved
+fffc0000-ffffffff : Reserved
+100000000-10fffffff : System RAM (kmem)
+"""
+ENTRY = "/boot/loader/entries/a.conf"
+
+
+def host_with(tmp_path, files=None, machine="x86_64", runner=None):
+    host = Host(str(tmp_path), runner=runner or (lambda argv, **options: Result(argv, 1, "", "none")),
+                kernel=Kernel("6.12.48+deb13-amd64", machine))
+    texts = {"/proc/iomem": IOMEM, "/proc/cmdline": "ro\n", "/sys/kernel/kexec_crash_size": "0\n",
+             ENTRY: "title A\nversion 2\nlinux /vmlinuz-2\noptions ro\n",
+             "/boot/loader/entries/b.conf": "title B\nversion 1\nlinux /vmlinuz-1\noptions ro crashkernel=64M\n"}
+    for path, text in dict(texts, **(files or {})).items():
+        host.write(path, text.encode(), 0o755)
+    return host
+
+
+def params(**given):
+    return dict({"value": None, "state": "present", "kernels": ["ALL"], "bootloader": "auto", "_check": False}, **given)
+
+
+def problems(host, **given):
+    with pytest.raises(KdumpError) as caught:
+        reservation.decide(host, params(**given))
+    return [problem.message for problem in caught.value.problems]
+
+
+RAM = {
+    "root": (IOMEM, 0x7ffdc000 - 0x100000 + 0x9fc00 - 0x1000, "iomem"),
+    "not root": ("00000000-00000000 : System RAM\n00000000-00000000 : System RAM\n", 2000000 * 1024 + 96 * M, "meminfo"),
+    "no file": ("", 2000000 * 1024 + 96 * M, "meminfo"),
+}
+
+
+@pytest.mark.parametrize("iomem, expected, source", RAM.values(), ids=list(RAM))
+def test_ram(tmp_path, iomem, expected, source):
+    host = host_with(tmp_path, {"/proc/iomem": iomem, "/sys/kernel/kexec_crash_size": str(96 * M),
+                                "/proc/meminfo": "MemTotal:        2000000 kB\nMemFree: 5 kB\n"})
+    assert reservation.ram(host) == (expected, source)
+
+
+RESERVED = {
+    "old path": ({"/sys/kernel/kexec_crash_size": "100663296\n"}, 96 * M),
+    "new path first": ({"/sys/kernel/kexec_crash_size": "1\n", "/sys/kernel/kexec/crash_size": "100663296\n"}, 96 * M),
+    "broken": ({"/sys/kernel/kexec_crash_size": "many\n"}, 0),
+}
+
+
+@pytest.mark.parametrize("files, expected", RESERVED.values(), ids=list(RESERVED))
+def test_reserved_bytes(tmp_path, files, expected):
+    assert reservation.reserved_bytes(host_with(tmp_path, files)) == expected
+
+
+REBOOT = {
+    "first value": (["256M"], [], 0, True),
+    "same and reserved": (["256M"], ["256M"], 256 * M, False),
+    "same in other units": (["256M"], ["262144K"], 256 * M, False),
+    "another value": (["256M"], ["128M"], 128 * M, True),
+    "removed": ([], ["128M"], 128 * M, True),
+    "none and none": ([], [], 0, False),
+    "nothing reserved though it should": (["256M"], ["256M"], 0, False),
+    "booted with auto, which is nothing": ([], ["auto"], 0, False),
+    "booted with two, of which the last counts": (["256M"], ["128M", "256M"], 256 * M, False),
+    "shrunk since": (["256M"], ["256M"], 128 * M, True),
+    "with memory below 4G": (["1G,high"], ["1G,high"], G + 256 * M, False),
+    "ranges shrunk since": (["1G-:256M"], ["1G-:256M"], 128 * M, True),
+    "another range's size": (["1G-4G:128M,4G-:256M"], ["1G-4G:128M,4G-:256M"], 128 * M, False),
+}
+
+
+@pytest.mark.parametrize("configured, running, reserved, expected", REBOOT.values(), ids=list(REBOOT))
+def test_reboot_required(configured, running, reserved, expected):
+    assert reservation.reboot_required(configured, running, reserved, 8 * G) is expected
+
+
+def test_from_nothing_to_reserved(tmp_path):
+    host = host_with(tmp_path)
+    given = params(value="256M")
+    plan = reservation.decide(host, given)
+    assert len(plan.actions) == 2
+    plan.apply(host)
+    assert reservation.report(host, given) == {
+        "bootloader": "bls",
+        "before": [
+            {"entry": ENTRY, "kernel": "/boot/vmlinuz-2", "crashkernel": [], "default": True},
+            {"entry": "/boot/loader/entries/b.conf", "kernel": "/boot/vmlinuz-1", "crashkernel": ["64M"], "default": False},
+        ],
+        "after": [
+            {"entry": ENTRY, "kernel": "/boot/vmlinuz-2", "crashkernel": ["256M"], "default": True},
+            {"entry": "/boot/loader/entries/b.conf", "kernel": "/boot/vmlinuz-1", "crashkernel": ["256M"], "default": False},
+        ],
+        "running": [], "reserved_bytes": 0, "expected_bytes": 256 * M, "ram_bytes": 2146937856, "ram_source": "iomem",
+        "reboot_required": True, "problems": [],
+    }
+    assert not reservation.decide(host, params(value="256M")).changed
+
+
+@pytest.mark.parametrize("kernels", [["ALL"], ["DEFAULT"], ["/boot/vmlinuz-1"]])
+def test_check_mode_reports_what_a_real_run_does(tmp_path, kernels):
+    host = host_with(tmp_path)
+    given = params(value=["1G,high", "128M,low"], kernels=kernels, _check=True)
+    plan = reservation.decide(host, given)
+    predicted = reservation.report(host, given)
+    plan.apply(host)
+    assert reservation.report(host, dict(given, _check=False)) == predicted
+
+
+def test_a_reboot_counts_for_the_entry_that_boots_next(tmp_path):
+    host = host_with(tmp_path)
+    given = params(value="256M", kernels=["/boot/vmlinuz-1"])
+    reservation.decide(host, given).apply(host)
+    result = reservation.report(host, given)
+    assert (result["reboot_required"], result["expected_bytes"]) == (False, 0)
+
+
+def test_absent(tmp_path):
+    host = host_with(tmp_path, {"/proc/cmdline": "ro crashkernel=64M\n", "/sys/kernel/kexec_crash_size": str(64 * M)})
+    given = params(state="absent")
+    reservation.decide(host, given).apply(host)
+    result = reservation.report(host, given)
+    assert (result["running"], result["reboot_required"], result["expected_bytes"]) == (["64M"], True, 0)
+    assert [one["crashkernel"] for one in result["after"]] == [[], []]
+
+
+def test_auto_is_the_native_engines_recommendation(tmp_path):
+    given = params(value="auto")
+    host = host_with(tmp_path)
+    reservation.decide(host, given).apply(host)
+    result = reservation.report(host, given)
+    assert result["after"][0]["crashkernel"] == ["512M-1G:96M,1G-4G:128M,4G-64G:192M,64G-1T:384M,1T-:512M"]
+    assert result["expected_bytes"] == 128 * M
+
+
+def test_auto_is_kdumpctls_where_that_is(tmp_path):
+    def kdumpctl(argv, **options):
+        assert argv == ["kdumpctl", "get-default-crashkernel", "kdump"]
+        return Result(argv, 0, "1G-4G:192M,4G-64G:256M,64G-:512M\n", "")
+
+    host = host_with(tmp_path, {"/usr/bin/kdumpctl": ""}, runner=kdumpctl)
+    assert reservation.wanted_values(host, params(value=["auto"])) == ["1G-4G:192M,4G-64G:256M,64G-:512M"]
+
+
+def test_auto_without_an_answer_is_an_error(tmp_path):
+    assert "named no value" in problems(host_with(tmp_path, {"/usr/bin/kdumpctl": ""}), value="auto")[0]
+
+
+WRONG = {
+    "a mistake in each part": (
+        {"value": ["1.5G", "auto"], "kernels": ["ALL", "0"], "bootloader": "grubby"},
+        ["has a fraction", "crashkernel=auto reserves nothing", "'0' is not ALL", "ALL stands beside", "grubby is missing"]),
+    "value and a kernel that is not there": (
+        {"value": "x", "kernels": ["/boot/vmlinuz-9"]}, ["'x' in crashkernel value", "No boot entry has the kernel"]),
+    "nothing for this host's RAM": ({"value": "4G-:256M"}, ["would reserve nothing on this host. No range holds"]),
+    "more than this host's RAM": ({"value": "2G"}, ["would reserve nothing on this host. 2G is not less than"]),
+    "offset": ({"value": "128M@17M"}, ["not a multiple of 16M"]),
+    "a dictionary": ({"value": {"size": 1}}, ["neither a string nor a list"]),
+    "a truth": ({"value": True}, ["neither a string nor a list"]),
+    "a list in a list": ({"value": [["256M"]]}, ["neither a string nor a list"]),
+    "no value": ({"value": []}, ["No crashkernel value is given"]),
+    "a number of megabytes": ({"value": 256}, ["is a number of bytes, below 1M"]),
+}
+
+
+@pytest.mark.parametrize("given, expected", WRONG.values(), ids=list(WRONG))
+def test_every_mistake_is_named_before_anything_is_touched(tmp_path, monkeypatch, given, expected):
+    host = host_with(tmp_path)
+    monkeypatch.setattr(host, "write", None)
+    found = problems(host, **given)
+    assert len(found) == len(expected)
+    for message, part in zip(found, expected):
+        assert part in message
+
+
+def test_a_guess_of_the_ram_refuses_nothing(tmp_path):
+    host = host_with(tmp_path, {"/proc/iomem": "", "/proc/meminfo": "MemTotal: 2000000 kB\n"})
+    assert reservation.decide(host, params(value="4G-:256M")).changed
+
+
+REASONS = {
+    "reserved": ("crashkernel=96M", 96 * M, ""),
+    "not asked for": ("ro", 0, ""),
+    "should have": ("crashkernel=96M", 0, "but the kernel reserved nothing"),
+    "auto": ("crashkernel=auto", 0, "which reserves nothing"),
+    "RAM in no range": ("crashkernel=4G-:96M", 0, "No range holds the RAM"),
+}
+
+
+@pytest.mark.parametrize("cmdline, reserved, expected", REASONS.values(), ids=list(REASONS))
+def test_nothing_reserved_is_a_problem_with_a_reason(tmp_path, cmdline, reserved, expected):
+    host = host_with(tmp_path, {"/proc/cmdline": cmdline, "/sys/kernel/kexec_crash_size": str(reserved)})
+    given = params(state="absent")
+    reservation.decide(host, given)
+    found = reservation.report(host, given)["problems"]
+    assert [expected in problem["message"] for problem in found] == ([True] if expected else [])
