@@ -90,12 +90,13 @@ class Crashkernel(NamedTuple):
         return outcome
 
     def _range_for(self, ram_bytes: int) -> Outcome:
-        """parse_crashkernel_mem(): the first range that matches; a size that is too large ends the search before that."""
+            """parse_crashkernel_mem(): the first range that matches; a size that is too large ends the search earlier."""
         ram = -(-ram_bytes // _ROUND) * _ROUND
         for each in self.ranges:
             if each.size >= ram:
-                return Outcome(0, "The kernel stops at %s: that is not less than the RAM of %s." % (
-                    _range_text(each), about(ram)))
+                return Outcome(
+                    0, "The kernel stops at %s: that is not less than the RAM of %s." % (_range_text(each), about(ram))
+                )
             if each.start <= ram and (each.end is None or ram < each.end):
                 return Outcome(each.size, "RAM of %s is in the range %s." % (about(ram), _range_text(each)))
         return Outcome(0, "No range holds the RAM of %s." % about(ram))
@@ -184,19 +185,26 @@ def _problem(message: str, hint: str, value: str) -> Problem:
 def _argument(value: str, problems: List[Problem]) -> Crashkernel:
     """One argument's value; what is wrong with it is added to problems."""
     if value == "auto":
-        problems.append(_problem(
-            "crashkernel=auto reserves nothing: only the kernels of RHEL 8 and older knew it, mainline never did.",
-            "Give a size or ranges; the crashkernel module turns `auto` into ranges by itself when it is its whole value.",
-            value))
+        problems.append(
+            _problem(
+                "crashkernel=auto reserves nothing: only the kernels of RHEL 8 and older knew it, mainline never did.",
+                "Give a size or ranges; the crashkernel module makes ranges of `auto` when that is its whole value.",
+                value,
+            )
+        )
         return Crashkernel()
     if value.startswith("crashkernel=") or re.search(r"[\s\"']", value):
-        problems.append(_problem(
-            "crashkernel value '%s' is not the value of one argument." % value,
-            "Leave out `crashkernel=`, blanks and quotes; give several arguments as a list.", value))
+        problems.append(
+            _problem(
+                "crashkernel value '%s' is not the value of one argument." % value,
+                "Leave out `crashkernel=`, blanks and quotes; give several arguments as a list.",
+                value,
+            )
+        )
         return Crashkernel()
     suffix = _SUFFIX.search(value)
     if suffix:
-        return _suffixed(value, value[:suffix.start()], suffix.group(1), problems)
+        return _suffixed(value, value[: suffix.start()], suffix.group(1), problems)
     if ":" in value or "-" in value:
         return _ranges(value, problems)
     size, at, offset = value.partition("@")
@@ -205,9 +213,13 @@ def _argument(value: str, problems: List[Problem]) -> Crashkernel:
 
 def _suffixed(value: str, body: str, kind: str, problems: List[Problem]) -> Crashkernel:
     if re.search("[-:@]", body):
-        problems.append(_problem(
-            "crashkernel value '%s' puts ,%s after something that is not a single size." % (value, kind),
-            "Ranges and @OFFSET cannot be combined with ,high ,low or ,cma: write a single size before ,%s." % kind, value))
+        problems.append(
+            _problem(
+                "crashkernel value '%s' puts ,%s after something that is not a single size." % (value, kind),
+                "Ranges and @OFFSET cannot be combined with ,high ,low or ,cma: write a single size before ,%s." % kind,
+                value,
+            )
+        )
         return Crashkernel()
     return Crashkernel(**{kind: _size(body, value, problems)})
 
@@ -218,14 +230,20 @@ def _ranges(value: str, problems: List[Problem]) -> Crashkernel:
     for text in body.split(","):
         match = re.match(r"([^-:]*)-([^-:]*):([^-:]*)\Z", text)
         if not match:
-            problems.append(_problem("'%s' in crashkernel value '%s' is not a range." % (text, value), _RANGE_HINT, value))
+            problems.append(
+                _problem("'%s' in crashkernel value '%s' is not a range." % (text, value), _RANGE_HINT, value)
+            )
             continue
         start, end = (_size(match.group(1), value, problems), match.group(2))
         each = Range(start, _size(end, value, problems) if end else None, _size(match.group(3), value, problems))
         if each.end is not None and _SIZE.match(end) and each.end <= each.start:
-            problems.append(_problem(
-                "The range '%s' in crashkernel value '%s' ends before it begins." % (text, value),
-                "Give an END that is larger than START, or none.", value))
+            problems.append(
+                _problem(
+                    "The range '%s' in crashkernel value '%s' ends before it begins." % (text, value),
+                    "Give an END that is larger than START, or none.",
+                    value,
+                )
+            )
         ranges.append(each)
     return Crashkernel(ranges=tuple(ranges), offset=_size(offset, value, problems) if at else 0)
 
@@ -242,8 +260,9 @@ def _size(text: str, value: str, problems: List[Problem]) -> int:
     if unit:
         size <<= 10 * (_UNITS.index(unit.upper()) + 1)
     if size >= 1 << 64:
-        problems.append(_problem(
-            "'%s' in crashkernel value '%s' does not fit into 64 bits." % (text, value), _SIZE_HINT, value))
+        problems.append(
+            _problem("'%s' in crashkernel value '%s' does not fit into 64 bits." % (text, value), _SIZE_HINT, value)
+        )
         return 0
     return size
 
@@ -264,17 +283,29 @@ def _combination(kinds: List[str]) -> List[Problem]:
     for kind in ("plain", "high", "low", "cma"):
         if kinds.count(kind) > 1:
             name = "a plain crashkernel value" if kind == "plain" else "a crashkernel value with ,%s" % kind
-            problems.append(_problem("There is more than one of %s: the kernel takes the last." % name, "Keep one.", ""))
+            problems.append(
+                _problem("There is more than one of %s: the kernel takes the last." % name, "Keep one.", "")
+            )
     if "plain" in kinds and ("high" in kinds or "low" in kinds):
-        problems.append(_problem(
-            "A plain crashkernel value makes the kernel ignore ,high and ,low.", "Keep the one kind or the other.", ""))
+        problems.append(
+            _problem(
+                "A plain crashkernel value makes the kernel ignore ,high and ,low.",
+                "Keep the one kind or the other.",
+                "",
+            )
+        )
     elif "low" in kinds and "high" not in kinds:
-        problems.append(_problem(
-            "crashkernel=SIZE,low alone reserves nothing.", "Add SIZE,high, or use a plain size.", ""))
+        problems.append(
+            _problem("crashkernel=SIZE,low alone reserves nothing.", "Add SIZE,high, or use a plain size.", "")
+        )
     elif kinds == ["cma"] * len(kinds):
-        problems.append(_problem(
-            "crashkernel=SIZE,cma only adds to another reservation; alone it reserves nothing.",
-            "Add a plain size, ranges or SIZE,high.", ""))
+        problems.append(
+            _problem(
+                "crashkernel=SIZE,cma only adds to another reservation; alone it reserves nothing.",
+                "Add a plain size, ranges or SIZE,high.",
+                "",
+            )
+        )
     return problems
 
 
@@ -286,17 +317,23 @@ def _kind(value: str) -> str:
 def _doubts(value: str, part: Crashkernel) -> List[Problem]:
     """What the kernel takes but nobody can have meant."""
     if not (part.ranges or part.size or part.high or part.cma) and part.low is None:
-        return [_problem("crashkernel value '%s' reserves nothing." % value, "Use state: absent for no reservation.", value)]
+        return [
+            _problem("crashkernel value '%s' reserves nothing." % value, "Use state: absent for no reservation.", value)
+        ]
     problems = []
     numbers = [part.size, part.high, part.cma, part.low or 0, part.offset]
     numbers += [number for each in part.ranges for number in (each.start, each.end or 0, each.size)]
     for number in sorted(set(numbers)):
         if 0 < number < _MEBIBYTE:
-            problems.append(_problem(
-                "%d in crashkernel value '%s' is a number of bytes, below 1M." % (number, value), _SIZE_HINT, value))
+            problems.append(
+                _problem(
+                    "%d in crashkernel value '%s' is a number of bytes, below 1M." % (number, value), _SIZE_HINT, value
+                )
+            )
     if part.ranges and not any(each.size for each in part.ranges):
-        problems.append(_problem(
-            "crashkernel value '%s' reserves nothing." % value, "Use state: absent for no reservation.", value))
+        problems.append(
+            _problem("crashkernel value '%s' reserves nothing." % value, "Use state: absent for no reservation.", value)
+        )
     return problems + _unreachable(value, part.ranges)
 
 
@@ -307,10 +344,14 @@ def _unreachable(value: str, ranges: Tuple[Range, ...]) -> List[Problem]:
         for earlier in ranges[:number]:
             ends_within = earlier.end is None or (each.end is not None and each.end <= earlier.end)
             if earlier.start <= each.start and ends_within:
-                problems.append(_problem(
-                    "The range %s in crashkernel value '%s' is never used: %s before it holds all of it." % (
-                        _range_text(each), value, _range_text(earlier)),
-                    "The first range that matches counts: give the earlier one an END.", value))
+                problems.append(
+                    _problem(
+                        "The range %s in crashkernel value '%s' is never used: %s before it holds all of it."
+                        % (_range_text(each), value, _range_text(earlier)),
+                        "The first range that matches counts: give the earlier one an END.",
+                        value,
+                    )
+                )
                 break
     return problems
 
@@ -321,14 +362,22 @@ def host_problems(value: Crashkernel, machine: str, release: str) -> List[Proble
     problems = []
     # CRASH_ALIGN of arch/x86/include/asm/crash_reserve.h: memblock finds nothing in [OFFSET, OFFSET + SIZE) otherwise.
     if machine == "x86_64" and value.offset % (16 << 20):
-        problems.append(_problem(
-            "The offset %s in '%s' is not a multiple of 16M, which x86_64 needs." % (size_text(value.offset), text),
-            "Leave @OFFSET out: the kernel finds a place by itself.", text))
+        problems.append(
+            _problem(
+                "The offset %s in '%s' is not a multiple of 16M, which x86_64 needs." % (size_text(value.offset), text),
+                "Leave @OFFSET out: the kernel finds a place by itself.",
+                text,
+            )
+        )
     # ,cma came with Linux 6.17. In 6.6 to 6.16, where it counts as a plain value, it makes ,high ignored as well.
     if value.cma and value.high and _version(release) < (6, 17):
-        problems.append(_problem(
-            "Kernel %s does not know crashkernel=SIZE,cma, and it would make it ignore SIZE,high." % release,
-            "Leave the ,cma value out, or combine it with a plain size, where such a kernel ignores it.", text))
+        problems.append(
+            _problem(
+                "Kernel %s does not know crashkernel=SIZE,cma, and it would make it ignore SIZE,high." % release,
+                "Leave the ,cma value out, or combine it with a plain size, where such a kernel ignores it.",
+                text,
+            )
+        )
     return problems
 
 

@@ -1,6 +1,6 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The memory reserved for the crash kernel on one host: wanted, configured, booted with, there. Private to this collection."""
+"""The memory for the crash kernel on one host: wanted, configured, booted with, there. Private to this collection."""
 
 import re
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, TypeVar
@@ -34,12 +34,12 @@ def reserved_bytes(host: Any) -> int:
 
 
 def ram(host: Any) -> Ram:
-    """The kernel hands memblock_phys_mem_size() to parse_crashkernel(). The System RAM of /proc/iomem is the same memory:
-    what the firmware gave, after mem=, with all that is reserved in it, on every architecture (/sys/firmware/memmap is
-    x86's alone, and knows nothing of mem=). The file shows zeros to all but root.
+    """The RAM that the kernel hands to parse_crashkernel(), which is memblock_phys_mem_size().
 
-    MemTotal lacks what the kernel took at boot. The crash kernel's part is added again, the rest is left to the rounding
-    up to 128M.
+    The System RAM of /proc/iomem is the same memory: what the firmware gave, after mem=, with all that is reserved in
+    it, on every architecture (/sys/firmware/memmap is x86's alone, and knows nothing of mem=). It shows zeros to all
+    but root. MemTotal lacks what the kernel took at boot: the crash kernel's part is added again, the rest is left to
+    the rounding up to 128M.
     """
     ranges = [(int(start, 16), int(end, 16)) for start, end in _SYSTEM_RAM.findall(host.read_text("/proc/iomem", ""))]
     total = sum(end - start + 1 for start, end in ranges if end > start)
@@ -55,7 +55,7 @@ def running_values(host: Any) -> List[str]:
 
 
 def wanted_values(host: Any, params: Dict[str, Any]) -> List[str]:
-    """The canonical values that the entries shall have, [] for none; KdumpError with all that is wrong with the request."""
+    """The canonical values that the entries shall have, [] for none; KdumpError with all that is wrong with them."""
     problems = entry.check_kernels(params["kernels"])
     values: List[str] = []
     try:
@@ -74,9 +74,15 @@ def _judged(host: Any, given: Any) -> crashkernel.Crashkernel:
     memory = ram(host)
     outcome = value.explain(memory.bytes)
     if not outcome.bytes and memory.source == "iomem":
-        problems.append(Problem(
-            "crashkernel value '%s' would reserve nothing on this host. %s" % (" ".join(value.values()), outcome.why),
-            "Give a smaller size, or a range that this host's RAM is in.", "value", " ".join(value.values())))
+        problems.append(
+            Problem(
+                "crashkernel value '%s' would reserve nothing on this host. %s"
+                % (" ".join(value.values()), outcome.why),
+                "Give a smaller size, or a range that this host's RAM is in.",
+                "value",
+                " ".join(value.values()),
+            )
+        )
     if problems:
         raise KdumpError(problems)
     return value
@@ -86,8 +92,12 @@ def _listed(given: Any) -> List[str]:
     """A string or a list of strings; Ansible's own conversion would divide a string at its commas."""
     listed = given if isinstance(given, list) else [given]
     if not all(isinstance(one, (str, int)) and not isinstance(one, bool) for one in listed):
-        raise fail("crashkernel value %s is neither a string nor a list of strings." % (given,),
-                   "Write for example 256M, or [\"1G,high\", \"128M,low\"].", "value", str(given))
+        raise fail(
+            "crashkernel value %s is neither a string nor a list of strings." % (given,),
+            'Write for example 256M, or ["1G,high", "128M,low"].',
+            "value",
+            str(given),
+        )
     return [str(one) for one in listed]
 
 
@@ -98,8 +108,12 @@ def _recommended(host: Any) -> crashkernel.Crashkernel:
     argv = ["kdumpctl", "get-default-crashkernel", "kdump"]
     result = host.run(argv)
     if result.rc != 0 or not result.out.strip():
-        raise fail("%s named no value (exit code %d): %s" % (" ".join(argv), result.rc, result.err.strip()),
-                   "Give a value instead of auto.", "value", "auto")
+        raise fail(
+            "%s named no value (exit code %d): %s" % (" ".join(argv), result.rc, result.err.strip()),
+            "Give a value instead of auto.",
+            "value",
+            "auto",
+        )
     return crashkernel.parse(result.out.split())
 
 
@@ -144,7 +158,9 @@ def report(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
         "expected_bytes": expected,
         "ram_bytes": memory.bytes,
         "ram_source": memory.source,
-        "reboot_required": reboot_required(list(following.values), running_values(host), reserved_bytes(host), memory.bytes),
+        "reboot_required": reboot_required(
+            list(following.values), running_values(host), reserved_bytes(host), memory.bytes
+        ),
         "problems": [one.as_dict() for one in module.notes(host) + _missing_reservation(host, memory)],
     }
 
@@ -158,7 +174,7 @@ def reboot_required(configured: List[str], running: List[str], reserved: int, ra
 
     So it does where the values mean something else, and where the same values gave memory of which a part was given
     back by writing a smaller number to crash_size. A size that is one of the ranges' own was not shrunk: there this
-    host's RAM is counted otherwise than the kernel counted it. With nothing reserved, booting again gives nothing again.
+    host's RAM is counted otherwise than the kernel counted it. With nothing reserved, another boot gives nothing again.
     """
     value = crashkernel.effective(configured)
     if value != crashkernel.effective(running):
@@ -175,9 +191,20 @@ def _missing_reservation(host: Any, memory: Ram) -> List[Problem]:
     text = entry.arguments(running)
     outcome = crashkernel.effective(running).explain(memory.bytes)
     if not outcome.bytes:
-        return [Problem("This host was booted with %s, which reserves nothing. %s" % (text, outcome.why),
-                        "Set a value that fits this host.", "running", text)]
-    return [Problem(
-        "This host was booted with %s, but the kernel reserved nothing: another boot would give the same." % text,
-        "Read `dmesg | grep -i crashkernel`: often there is no free memory of that size, or the kernel lacks "
-        "CONFIG_CRASH_DUMP. If somebody wrote 0 to %s, a reboot brings it back." % CRASH_SIZE[1], "running", text)]
+        return [
+            Problem(
+                "This host was booted with %s, which reserves nothing. %s" % (text, outcome.why),
+                "Set a value that fits this host.",
+                "running",
+                text,
+            )
+        ]
+    return [
+        Problem(
+            "This host was booted with %s, but the kernel reserved nothing: another boot would give the same." % text,
+            "Read `dmesg | grep -i crashkernel`: often there is no free memory of that size, or the kernel lacks "
+            "CONFIG_CRASH_DUMP. If somebody wrote 0 to %s, a reboot brings it back." % CRASH_SIZE[1],
+            "running",
+            text,
+        )
+    ]

@@ -12,8 +12,10 @@ RESCUE = "/boot/loader/entries/fdbd-0-rescue.conf"
 
 
 def entry(version, options, kernel=None):
-    return ("title Linux (%s)\nversion %s\nlinux %s\ninitrd /initramfs-%s.img $tuned_initrd\n%s"
-            "grub_users $grub_users\n" % (version, version, kernel or "/vmlinuz-" + version, version, options)).encode()
+    return (
+        "title Linux (%s)\nversion %s\nlinux %s\ninitrd /initramfs-%s.img $tuned_initrd\n%s"
+        "grub_users $grub_users\n" % (version, version, kernel or "/vmlinuz-" + version, version, options)
+    ).encode()
 
 
 def environment(**variables):
@@ -24,10 +26,14 @@ def environment(**variables):
 @pytest.fixture
 def host(tmp_path):
     host = Host(str(tmp_path))
-    host.write(NEW, entry("5.14.0-503.11.1.el9_5.x86_64", 'options root=/dev/x ro dyndbg="file a/* +p" $tuned_params\n'))
+    host.write(
+        NEW, entry("5.14.0-503.11.1.el9_5.x86_64", 'options root=/dev/x ro dyndbg="file a/* +p" $tuned_params\n')
+    )
     host.write(OLD, entry("5.14.0-70.el9.x86_64", "options root=/dev/x ro\noptions crashkernel=1G,high quiet\n"))
     host.write(RESCUE, entry("0-rescue", "options\troot=/dev/x   ro crashkernel=64M\r\n"))
-    host.write("/boot/loader/entries/memtest.conf", b"title Memory test\nefi /EFI/memtest.efi\noptions crashkernel=1M\n")
+    host.write(
+        "/boot/loader/entries/memtest.conf", b"title Memory test\nefi /EFI/memtest.efi\noptions crashkernel=1M\n"
+    )
     host.write("/etc/kernel/cmdline", b"# of this machine\nroot=/dev/x ro\n")
     return host
 
@@ -37,8 +43,10 @@ def values(host):
 
 
 def everything(host):
-    return {path: host.read(path) for path in host.glob("/boot/*/*/*") + host.glob("/etc/kernel/*")
-            + host.glob("/boot/grub2/*")}
+    return {
+        path: host.read(path)
+        for path in host.glob("/boot/*/*/*") + host.glob("/etc/kernel/*") + host.glob("/boot/grub2/*")
+    }
 
 
 def test_the_entries(host):
@@ -120,8 +128,10 @@ def test_the_default(host, variables, conf, expected):
 
 def test_the_efi_variable_goes_before_loader_conf(host):
     host.write("/boot/loader/loader.conf", b"default fdbd-0-rescue.conf\n")
-    host.write("/sys/firmware/efi/efivars/LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f",
-               b"\7\0\0\0" + "fdbd-5.14.0-70.el9.x86_64.conf\0".encode("utf-16-le"))
+    host.write(
+        "/sys/firmware/efi/efivars/LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f",
+        b"\7\0\0\0" + "fdbd-5.14.0-70.el9.x86_64.conf\0".encode("utf-16-le"),
+    )
     assert [one.name for one in bls.entries(host) if one.default] == [OLD]
 
 
@@ -129,7 +139,7 @@ VERSIONS = ["0-rescue", "5.14.0-70.el9", "5.14.0-427.el9", "6.1~rc1", "6.1", "6.
 
 
 def test_versions_sort_as_rpm_sorts_them():
-    assert sorted(reversed(VERSIONS), key=bls.version_key) == VERSIONS
+    assert sorted(VERSIONS[::-1], key=bls.version_key) == VERSIONS
 
 
 def test_systemd_boots_own_partition(tmp_path):
@@ -170,7 +180,8 @@ def test_kernelopts_of_grubenv(shared):
     bls.plan(shared, ["256M"], ["ALL"]).apply(shared)
     assert set(values(shared).values()) == {("256M",)}
     assert shared.read("/boot/grub2/grubenv") == environment(
-        saved_entry="0", kernelopts="root=/dev/x crashkernel=256M ro ")
+        saved_entry="0", kernelopts="root=/dev/x crashkernel=256M ro "
+    )
     assert b"options $kernelopts $tuned_params\n" in shared.read(NEW)
     assert b"options root=/dev/x ro crashkernel=256M\n" in shared.read(RESCUE)
     assert not bls.plan(shared, ["256M"], ["ALL"]).changed

@@ -6,16 +6,20 @@ from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Hos
 from ansible_collections.vmcore.kdump.plugins.module_utils.bootloader import choice
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 
-GRUB = {"/boot/grub/grub.cfg": b"### BEGIN /etc/grub.d/10_linux ###\n",
-        "/usr/sbin/grub-mkconfig": b"/default/grub.d/*.cfg"}
+GRUB = {
+    "/boot/grub/grub.cfg": b"### BEGIN /etc/grub.d/10_linux ###\n",
+    "/usr/sbin/grub-mkconfig": b"/default/grub.d/*.cfg",
+}
 BLS = {"/boot/efi/loader/entries/a.conf": b"linux /a\n"}
 FEDORA = {"/usr/sbin/grubby": b"", "/boot/loader/entries/a.conf": b"linux /a\n"}
 OSTREE = {"/run/ostree-booted": b""}
 
 
 def loader(name):
-    return {"/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f":
-            b"\6\0\0\0" + (name + "\0").encode("utf-16-le")}
+    return {
+        "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f": b"\6\0\0\0"
+        + (name + "\0").encode("utf-16-le")
+    }
 
 
 def host_with(tmp_path, *parts):
@@ -34,7 +38,10 @@ AUTO = {
     "grubby with nothing to work on": ([GRUB, {"/usr/sbin/grubby": b""}], "grub"),
     "both, booted by systemd-boot": ([GRUB, BLS, loader("systemd-boot 257.8-1")], "bls"),
     "both, booted by GRUB": ([GRUB, BLS, loader("GRUB 2.12")], "grub"),
-    "grub.cfg that reads the entries": ([GRUB, BLS, {"/boot/grub/grub.cfg": b"### BEGIN /etc/grub.d/10_linux\nblscfg\n"}], "bls"),
+    "grub.cfg that reads the entries": (
+        [GRUB, BLS, {"/boot/grub/grub.cfg": b"### BEGIN /etc/grub.d/10_linux\nblscfg\n"}],
+        "bls",
+    ),
     "one alone, whatever booted it": ([GRUB, loader("GRUB")], "grub"),
 }
 

@@ -14,8 +14,11 @@ EDITS = {
     "appended before blanks at the end": (["ro  \t\r\n"], ["256M"], ["ro crashkernel=256M  \t\r\n"]),
     "to an empty line": ([""], ["256M"], ["crashkernel=256M"]),
     "in its place": (["a crashkernel=1G  b\n"], ["256M"], ["a crashkernel=256M  b\n"]),
-    "in the first one's place": (["a  crashkernel=1G,high b crashkernel=2M,low c"], ["3G,high", "4M,low"],
-                                 ["a  crashkernel=3G,high crashkernel=4M,low b c"]),
+    "in the first one's place": (
+        ["a  crashkernel=1G,high b crashkernel=2M,low c"],
+        ["3G,high", "4M,low"],
+        ["a  crashkernel=3G,high crashkernel=4M,low b c"],
+    ),
     "at the start": (["crashkernel=1G a"], ["256M"], ["crashkernel=256M a"]),
     "removed": (["a  crashkernel=1G b crashkernel=2G\n"], [], ["a b\n"]),
     "removed at the start": (["crashkernel=1G  a\n"], [], ["a\n"]),
@@ -23,8 +26,11 @@ EDITS = {
     "nothing to remove": (["a  b \n"], [], ["a  b \n"]),
     "quoted whole": (['a "crashkernel=1G" b'], ["256M"], ["a crashkernel=256M b"]),
     "another name": (["xcrashkernel=1 crashkernel.x=2"], ["256M"], ["xcrashkernel=1 crashkernel.x=2 crashkernel=256M"]),
-    "variables and quotes are left": (['$kernelopts dyndbg="file x/* +p" $tuned_params\n'], ["256M"],
-                                      ['$kernelopts dyndbg="file x/* +p" $tuned_params crashkernel=256M\n']),
+    "variables and quotes are left": (
+        ['$kernelopts dyndbg="file x/* +p" $tuned_params\n'],
+        ["256M"],
+        ['$kernelopts dyndbg="file x/* +p" $tuned_params crashkernel=256M\n'],
+    ),
     "the first of two lines": (["a crashkernel=1M\n", "b crashkernel=2M\n"], ["256M"], ["a crashkernel=256M\n", "b\n"]),
     "the second of two lines": (["a\n", "crashkernel=2M b\n"], ["256M"], ["a\n", "crashkernel=256M b\n"]),
     "the last of two lines": (["a\n", "b\n"], ["256M"], ["a\n", "b crashkernel=256M\n"]),
@@ -48,8 +54,11 @@ def test_everything_else_stays_in_its_order(lines, values):
     assert [word for word in " ".join(edited).split() if not word.startswith("crashkernel=")] == keep
 
 
-ENTRIES = [Entry("one", "/boot/vmlinuz-1", ("256M",), True), Entry("two", "/boot/vmlinuz-2", ()),
-           Entry("again", "/boot/vmlinuz-2", ("128M",))]
+ENTRIES = [
+    Entry("one", "/boot/vmlinuz-1", ("256M",), True),
+    Entry("two", "/boot/vmlinuz-2", ()),
+    Entry("again", "/boot/vmlinuz-2", ("128M",)),
+]
 
 SELECT = {
     "all": (["ALL"], ["one", "two", "again"]),
@@ -67,7 +76,9 @@ def test_select(kernels, expected):
 
 def test_every_kernel_that_is_not_there_is_named():
     with pytest.raises(KdumpError) as caught:
-        entry.select([one._replace(default=False) for one in ENTRIES], ["/boot/vmlinuz-8", "DEFAULT", "/boot/vmlinuz-9"])
+        entry.select(
+            [one._replace(default=False) for one in ENTRIES], ["/boot/vmlinuz-8", "DEFAULT", "/boot/vmlinuz-9"]
+        )
     assert [problem.value for problem in caught.value.problems] == ["/boot/vmlinuz-8", "DEFAULT", "/boot/vmlinuz-9"]
     assert "/boot/vmlinuz-1, /boot/vmlinuz-2" in caught.value.problems[0].hint
 

@@ -1,7 +1,7 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""fixtures/grub-2.12-debian13.cfg was made by grub-mkconfig 2.12-9+deb13u4 of Debian 13 (its device probing replaced) with
-two kernels, an entry in 40_custom, and crashkernel= both in /etc/default/grub and in a drop-in of kdump-tools."""
+"""fixtures/grub-2.12-debian13.cfg was made by grub-mkconfig 2.12-9+deb13u4 of Debian 13, its device probing replaced,
+with two kernels, an entry in 40_custom, and crashkernel= both in /etc/default/grub and in a drop-in of kdump-tools."""
 
 import pathlib
 import shutil
@@ -20,7 +20,7 @@ DASH = shutil.which("dash") or "/bin/sh"
 
 
 class Debian:
-    """A host whose grub-mkconfig sources the real drop-ins in a real shell, and prints the fixture with their result."""
+    """A host whose grub-mkconfig sources the drop-ins in a real shell, and prints the fixture with their result."""
 
     def __init__(self, root):
         self.root = root
@@ -36,7 +36,10 @@ class Debian:
 
     def sourced(self):
         defaults = self.host.path("/etc/default")
-        script = "set -e; . %s/grub; for x in %s/grub.d/*.cfg; do if [ -e $x ]; then . $x; fi; done;" % (defaults, defaults)
+        script = "set -e; . %s/grub; for x in %s/grub.d/*.cfg; do if [ -e $x ]; then . $x; fi; done;" % (
+            defaults,
+            defaults,
+        )
         script += 'printf "%s\\n" "$GRUB_CMDLINE_LINUX" "$GRUB_CMDLINE_LINUX_DEFAULT"'
         return subprocess.check_output([DASH, "-c", script]).decode().splitlines()
 
@@ -75,7 +78,11 @@ def test_the_real_file_is_read_with_its_submenus_and_recovery_entries():
     assert [(one.section, one.title, one.kernel) for one in found] == [
         ("/etc/grub.d/10_linux", "Debian GNU/Linux", "/boot/vmlinuz-6.12.48+deb13-amd64"),
     ] + [
-        ("/etc/grub.d/10_linux", "Advanced options for Debian GNU/Linux > Debian GNU/Linux, with Linux " + title, kernel)
+        (
+            "/etc/grub.d/10_linux",
+            "Advanced options for Debian GNU/Linux > Debian GNU/Linux, with Linux " + title,
+            kernel,
+        )
         for title, kernel in (
             ("6.12.48+deb13-amd64", "/boot/vmlinuz-6.12.48+deb13-amd64"),
             ("6.12.48+deb13-amd64 (recovery mode)", "/boot/vmlinuz-6.12.48+deb13-amd64"),
@@ -83,16 +90,23 @@ def test_the_real_file_is_read_with_its_submenus_and_recovery_entries():
             ("6.12.43+deb13-amd64 (recovery mode)", "/boot/vmlinuz-6.12.43+deb13-amd64"),
         )
     ] + [("/etc/grub.d/40_custom", "Rescue {by hand}", "/boot/vmlinuz-6.12.43+deb13-amd64")]
-    assert found[0].cmdline == ('root=/dev/vda1 ro console=ttyS0,115200n8 "dyndbg=file drivers/usb/* +p" quiet '
-                                "crashkernel=1G crashkernel=512M-:192M")
+    assert found[0].cmdline == (
+        'root=/dev/vda1 ro console=ttyS0,115200n8 "dyndbg=file drivers/usb/* +p" quiet '
+        "crashkernel=1G crashkernel=512M-:192M"
+    )
 
 
 PARSE = {
     "nothing": ("", []),
     "one line": ("menuentry 'a' { linux /k x; initrd /i; }", [("a", "/k", "x")]),
-    "quotes": ("""menuentry "a \\"b\\" \\$c" {\nlinux /k a='b c' d="e\\\\f" g\\ h\n}""",
-               [('a "b" $c', "/k", '"a=b c" d=e\\f "g h"')]),
-    "a quoted title with a brace": ("menuentry 'a { b' {\nlinux /k\n}\nlinux /l", [("a { b", "/k", ""), ("", "/l", "")]),
+    "quotes": (
+        """menuentry "a \\"b\\" \\$c" {\nlinux /k a='b c' d="e\\\\f" g\\ h\n}""",
+        [('a "b" $c', "/k", '"a=b c" d=e\\f "g h"')],
+    ),
+    "a quoted title with a brace": (
+        "menuentry 'a { b' {\nlinux /k\n}\nlinux /l",
+        [("a { b", "/k", ""), ("", "/l", "")],
+    ),
     "a comment is no command": ("# linux /k\nlinux /l # crashkernel=1G", [("", "/l", "")]),
     "a hash inside a word is no comment": ("linux /l a#b", [("", "/l", "a#b")]),
     "a continued line": ("linux /k a\\\n b", [("", "/k", "a b")]),
@@ -100,7 +114,7 @@ PARSE = {
     "variables are left": ("linux ${p}/k $x", [("", "${p}/k", "$x")]),
     "functions": ("function f { linux /k; }\nf", [("", "/k", "")]),
     "too many closing braces": ("}}} linux /k", [("", "/k", "")]),
-    "a word that goes on in the next line": ("linux /k a\\\nb \"c\\\nd\"", [("", "/k", "ab cd")]),
+    "a word that goes on in the next line": ('linux /k a\\\nb "c\\\nd"', [("", "/k", "ab cd")]),
     "a quote that never ends": ("menuentry 'a { linux /k", [("'a", "/k", "")]),
     "no kernel": ("linux", []),
     "other loaders": ("linux16 /m\nmultiboot /x crashkernel=1G\nmodule /k", [("", "/m", "")]),
@@ -119,15 +133,31 @@ def test_the_parser_is_not_slow_on_a_broken_file():
 # The files of a host before, GRUB_CMDLINE_LINUX and _DEFAULT after the drop-in.
 SOURCED = {
     "nothing set": ("", "crashkernel=256M", ""),
-    "only other arguments": ("GRUB_CMDLINE_LINUX='a  b'; GRUB_CMDLINE_LINUX_DEFAULT=quiet", "a  b crashkernel=256M", "quiet"),
-    "in both": ("GRUB_CMDLINE_LINUX='a crashkernel=1G b'; GRUB_CMDLINE_LINUX_DEFAULT='crashkernel=512M-:192M'",
-                "a b crashkernel=256M", ""),
-    "several": ("GRUB_CMDLINE_LINUX='crashkernel=1G,high crashkernel=1M,low\tcrashkernel=3 a'", "a crashkernel=256M", ""),
+    "only other arguments": (
+        "GRUB_CMDLINE_LINUX='a  b'; GRUB_CMDLINE_LINUX_DEFAULT=quiet",
+        "a  b crashkernel=256M",
+        "quiet",
+    ),
+    "in both": (
+        "GRUB_CMDLINE_LINUX='a crashkernel=1G b'; GRUB_CMDLINE_LINUX_DEFAULT='crashkernel=512M-:192M'",
+        "a b crashkernel=256M",
+        "",
+    ),
+    "several": (
+        "GRUB_CMDLINE_LINUX='crashkernel=1G,high crashkernel=1M,low\tcrashkernel=3 a'",
+        "a crashkernel=256M",
+        "",
+    ),
     "quotes, globs, backslashes and dollars": (
         """GRUB_CMDLINE_LINUX='dyndbg="file drivers/usb/* +p" a=\\$x crashkernel=1G b=\\n'""",
-        'dyndbg="file drivers/usb/* +p" a=\\$x b=\\n crashkernel=256M', ""),
-    "other names stay": ("GRUB_CMDLINE_LINUX='xcrashkernel=1 crashkernel.x=2'",
-                         "xcrashkernel=1 crashkernel.x=2 crashkernel=256M", ""),
+        'dyndbg="file drivers/usb/* +p" a=\\$x b=\\n crashkernel=256M',
+        "",
+    ),
+    "other names stay": (
+        "GRUB_CMDLINE_LINUX='xcrashkernel=1 crashkernel.x=2'",
+        "xcrashkernel=1 crashkernel.x=2 crashkernel=256M",
+        "",
+    ),
     "text like an option of printf or echo": ("GRUB_CMDLINE_LINUX='-n -e %s'", "-n -e %s crashkernel=256M", ""),
 }
 
@@ -137,13 +167,17 @@ SOURCED = {
 def test_the_drop_in_in_a_real_shell(tmp_path, shell, before, linux, default):
     (tmp_path / "dropin").write_text(grub.dropin(["256M"], []))
     script = 'set -eu; %s\n. %s/dropin; printf "%%s\\n" "$GRUB_CMDLINE_LINUX" "$GRUB_CMDLINE_LINUX_DEFAULT"' % (
-        before, tmp_path)
+        before,
+        tmp_path,
+    )
     assert subprocess.check_output(shell + ["-c", script]).decode().splitlines() == [linux, default]
 
 
 def test_every_entry_gets_exactly_the_value(debian):
-    debian.host.write("/etc/default/grub.d/kdump-tools.cfg",
-                      b'GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT crashkernel=512M-:192M"\n')
+    debian.host.write(
+        "/etc/default/grub.d/kdump-tools.cfg",
+        b'GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT crashkernel=512M-:192M"\n',
+    )
     plan = grub.plan(debian.host, ["1G,high", "128M,low"], ["ALL"])
     assert plan.actions == ["write " + grub.DROPIN, "make /boot/grub/grub.cfg anew"]
     assert debian.calls == []
@@ -193,8 +227,11 @@ def test_what_a_comment_says_is_no_setting(debian):
 FAILURES = {
     "grub-mkconfig fails": ("grub-mkconfig", b"", "grub-mkconfig failed .exit code 1.: it broke"),
     "syntax errors": ("grub-script-check", b"", "syntax errors: it broke"),
-    "a file that is read later": ("", b'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX crashkernel=7M"\n',
-                                  "crashkernel=256M crashkernel=7M where crashkernel=256M is wanted"),
+    "a file that is read later": (
+        "",
+        b'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX crashkernel=7M"\n',
+        "crashkernel=256M crashkernel=7M where crashkernel=256M is wanted",
+    ),
 }
 
 
@@ -236,9 +273,12 @@ def test_single_kernels_are_refused(debian, kernels):
 
 
 def test_entries_of_others_are_told_not_judged(debian):
-    custom = GENERATED.replace("### BEGIN /etc/grub.d/41_custom ###", """### BEGIN /etc/grub.d/30_os-prober ###
+    custom = GENERATED.replace(
+        "### BEGIN /etc/grub.d/41_custom ###",
+        """### BEGIN /etc/grub.d/30_os-prober ###
 menuentry 'Other Linux' {\nlinux /boot/vmlinuz-5 ro\n}\n### END /etc/grub.d/30_os-prober ###
-### BEGIN /etc/grub.d/41_custom ###\nmenuentry 'Memory test' {\nlinux /boot/memtest86+x64.bin\n}""")
+### BEGIN /etc/grub.d/41_custom ###\nmenuentry 'Memory test' {\nlinux /boot/memtest86+x64.bin\n}""",
+    )
     debian.host.write(grub.CONFIG, custom.encode())
     assert [problem.value for problem in grub.notes(debian.host)] == ["/boot/vmlinuz-6.12.43+deb13-amd64"]
     assert len(grub.entries(debian.host)) == 5

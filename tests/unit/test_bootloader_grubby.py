@@ -1,6 +1,7 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """fixtures/grubby-8.40-63.el9.txt is what grubby printed, command by command."""
+
 import pathlib
 
 import pytest
@@ -42,11 +43,13 @@ def test_the_transcript_holds_what_the_tests_use():
 def test_parse_info():
     first, second, rescue = printed(0)
     assert first == grubby.Info(
-        0, NEW,
+        0,
+        NEW,
         "ro resume=/dev/mapper/rhel-swap rd.lvm.lv=rhel/root rd.lvm.lv=rhel/swap console=tty0 console=ttyS0,115200n8 "
         'dyndbg="file drivers/usb/* +p" crashkernel=1G-4G:192M,4G-64G:256M,64G-:512M',
         "Red Hat Enterprise Linux (5.14.0-503.11.1.el9_5.x86_64) 9.5 (Plow)",
-        "fdbda188c010478586c8f758e03a9909-5.14.0-503.11.1.el9_5.x86_64")
+        "fdbda188c010478586c8f758e03a9909-5.14.0-503.11.1.el9_5.x86_64",
+    )
     assert (second.index, second.kernel) == (1, OLD)
     assert (rescue.index, rescue.kernel, rescue.args) == (2, RESCUE, "ro rd.lvm.lv=rhel/root")
     assert printed(3) == []
@@ -60,8 +63,8 @@ BROKEN = {
     "nothing": "",
     "an error": "The param /boot/vmlinuz-9.9.9 is incorrect\n",
     "no index": 'kernel="/boot/vmlinuz"\n',
-    "index without a kernel": "index=0\nargs=\"ro\"\n",
-    "index that is no number": "index=x\nkernel=\"/boot/vmlinuz\"\n",
+    "index without a kernel": 'index=0\nargs="ro"\n',
+    "index that is no number": 'index=x\nkernel="/boot/vmlinuz"\n',
     "other boot loaders": "index=0\nnon linux entry\n",
 }
 
@@ -73,8 +76,11 @@ def test_what_is_no_entry_is_passed_over(text):
 
 COMMANDS = {
     "ALL": ("ALL", ["512M"], "grubby --update-kernel=ALL --args=crashkernel=512M"),
-    "high and low in one call": (OLD, ["1G,high", "256M,low"],
-                                 "grubby --update-kernel=%s --args=crashkernel=1G,high crashkernel=256M,low" % OLD),
+    "high and low in one call": (
+        OLD,
+        ["1G,high", "256M,low"],
+        "grubby --update-kernel=%s --args=crashkernel=1G,high crashkernel=256M,low" % OLD,
+    ),
     "remove": ("DEFAULT", [], "grubby --update-kernel=DEFAULT --remove-args=crashkernel"),
 }
 
@@ -151,7 +157,8 @@ def test_single_kernels(tmp_path):
     redhat = RedHat(tmp_path, [2])
     assert grubby.plan(redhat.host, [], ["DEFAULT"]).actions == []
     assert grubby.plan(redhat.host, [], ["DEFAULT", OLD]).actions == [
-        "grubby --update-kernel=%s --remove-args=crashkernel" % OLD]
+        "grubby --update-kernel=%s --remove-args=crashkernel" % OLD
+    ]
     with pytest.raises(KdumpError, match="/boot/vmlinuz-9.9.9"):
         grubby.plan(redhat.host, [], ["/boot/vmlinuz-9.9.9"])
 

@@ -47,14 +47,20 @@ GOOD = {
         Crashkernel(ranges=(Range(0, 2 * G, 0), Range(2 * G, None, 256 * M))),
         ["0-2G:0,2G-:256M"],
     ),
-    "exabytes": (["1E-2E:1P,2E-:1T"], Crashkernel(ranges=(Range(1 << 60, 2 << 60, 1 << 50), Range(2 << 60, None, T))),
-                 ["1E-2E:1P,2E-:1T"]),
+    "exabytes": (
+        ["1E-2E:1P,2E-:1T"],
+        Crashkernel(ranges=(Range(1 << 60, 2 << 60, 1 << 50), Range(2 << 60, None, T))),
+        ["1E-2E:1P,2E-:1T"],
+    ),
     "high": (["1G,high"], Crashkernel(high=G), ["1G,high"]),
     "high and low": (["128M,low", "1G,high"], Crashkernel(high=G, low=128 * M), ["1G,high", "128M,low"]),
     "no low memory": (["1G,high", "0,low"], Crashkernel(high=G, low=0), ["1G,high", "0,low"]),
     "size and cma": (["256M", "64M,cma"], Crashkernel(size=256 * M, cma=64 * M), ["64M,cma", "256M"]),
-    "high, low and cma": (["1G,high", "0,low", "1G,cma"], Crashkernel(high=G, low=0, cma=G),
-                          ["1G,cma", "1G,high", "0,low"]),
+    "high, low and cma": (
+        ["1G,high", "0,low", "1G,cma"],
+        Crashkernel(high=G, low=0, cma=G),
+        ["1G,cma", "1G,high", "0,low"],
+    ),
 }
 
 
@@ -68,7 +74,10 @@ def test_good_values(values, expected, canonical):
 BAD = {
     "nothing": ([], ["No crashkernel value is given."]),
     "empty": ([""], ["A size is missing in crashkernel value ''."]),
-    "auto": (["auto"], ["crashkernel=auto reserves nothing: only the kernels of RHEL 8 and older knew it, mainline never did."]),
+    "auto": (
+        ["auto"],
+        ["crashkernel=auto reserves nothing: only the kernels of RHEL 8 and older knew it, mainline never did."],
+    ),
     "unit alone": (["M"], ["'M' in crashkernel value 'M' is not a size."]),
     "word": (["lots"], ["'lots' in crashkernel value 'lots' is not a size."]),
     "negative": (["-1M"], ["'-1M' in crashkernel value '-1M' is not a range."]),
@@ -85,38 +94,72 @@ BAD = {
     "suffix in capitals": (["256M,HIGH"], ["'256M,HIGH' in crashkernel value '256M,HIGH' is not a size."]),
     "offset missing": (["256M@"], ["A size is missing in crashkernel value '256M@'."]),
     "two offsets": (["256M@1G@2G"], ["'1G@2G' in crashkernel value '256M@1G@2G' is not a size."]),
-    "the whole argument": (["crashkernel=256M"], ["crashkernel value 'crashkernel=256M' is not the value of one argument."]),
-    "two arguments in one": (["1G,high 128M,low"], ["crashkernel value '1G,high 128M,low' is not the value of one argument."]),
+    "the whole argument": (
+        ["crashkernel=256M"],
+        ["crashkernel value 'crashkernel=256M' is not the value of one argument."],
+    ),
+    "two arguments in one": (
+        ["1G,high 128M,low"],
+        ["crashkernel value '1G,high 128M,low' is not the value of one argument."],
+    ),
     "quotes": (['"256M"'], ["crashkernel value '\"256M\"' is not the value of one argument."]),
     "a line end": (["256M\n"], ["crashkernel value '256M\n' is not the value of one argument."]),
     "range without a start": (["-2G:64M"], ["A size is missing in crashkernel value '-2G:64M'."]),
     "range without a size": (["1G-2G:"], ["A size is missing in crashkernel value '1G-2G:'."]),
     "range without a colon": (["1G-2G"], ["'1G-2G' in crashkernel value '1G-2G' is not a range."]),
     "range without a dash": (["2G:64M"], ["'2G:64M' in crashkernel value '2G:64M' is not a range."]),
-    "range ends early": (["4G-2G:64M"], ["The range '4G-2G:64M' in crashkernel value '4G-2G:64M' ends before it begins."]),
-    "range is empty": (["2G-2G:64M"], ["The range '2G-2G:64M' in crashkernel value '2G-2G:64M' ends before it begins."]),
+    "range ends early": (
+        ["4G-2G:64M"],
+        ["The range '4G-2G:64M' in crashkernel value '4G-2G:64M' ends before it begins."],
+    ),
+    "range is empty": (
+        ["2G-2G:64M"],
+        ["The range '2G-2G:64M' in crashkernel value '2G-2G:64M' ends before it begins."],
+    ),
     "comma at the end": (["1G-2G:64M,"], ["'' in crashkernel value '1G-2G:64M,' is not a range."]),
-    "range is hidden": (["1G-:128M,4G-:256M"], [
-        "The range 4G-:256M in crashkernel value '1G-:128M,4G-:256M' is never used: 1G-:128M before it holds all of it."]),
+    "range is hidden": (
+        ["1G-:128M,4G-:256M"],
+        [
+            "The range 4G-:256M in crashkernel value '1G-:128M,4G-:256M' is never used: "
+            "1G-:128M before it holds all of it."
+        ],
+    ),
     "ranges reserve nothing": (["1G-:0"], ["crashkernel value '1G-:0' reserves nothing."]),
-    "unit forgotten in a range": (["2-4G:256M"], ["2 in crashkernel value '2-4G:256M' is a number of bytes, below 1M."]),
-    "ranges high": (["1G-2G:128M,high"], [
-        "crashkernel value '1G-2G:128M,high' puts ,high after something that is not a single size."]),
-    "offset high": (["1G@16M,high"], ["crashkernel value '1G@16M,high' puts ,high after something that is not a single size."]),
+    "unit forgotten in a range": (
+        ["2-4G:256M"],
+        ["2 in crashkernel value '2-4G:256M' is a number of bytes, below 1M."],
+    ),
+    "ranges high": (
+        ["1G-2G:128M,high"],
+        ["crashkernel value '1G-2G:128M,high' puts ,high after something that is not a single size."],
+    ),
+    "offset high": (
+        ["1G@16M,high"],
+        ["crashkernel value '1G@16M,high' puts ,high after something that is not a single size."],
+    ),
     "two suffixes": (["1G,high,low"], ["'1G,high' in crashkernel value '1G,high,low' is not a size."]),
     "low alone": (["128M,low"], ["crashkernel=SIZE,low alone reserves nothing."]),
     "cma alone": (["128M,cma"], ["crashkernel=SIZE,cma only adds to another reservation; alone it reserves nothing."]),
     "low and cma": (["128M,low", "64M,cma"], ["crashkernel=SIZE,low alone reserves nothing."]),
     "plain and high": (["256M", "1G,high"], ["A plain crashkernel value makes the kernel ignore ,high and ,low."]),
     "plain and low": (["256M", "1G,low"], ["A plain crashkernel value makes the kernel ignore ,high and ,low."]),
-    "two sizes": (["256M", "512M"], ["There is more than one of a plain crashkernel value: the kernel takes the last."]),
-    "two high": (["1G,high", "2G,high"], ["There is more than one of a crashkernel value with ,high: the kernel takes the last."]),
-    "everything at once": (["1.5G", "4G-2G:64MB", "auto"], [
-        "'1.5G' in crashkernel value '1.5G' has a fraction, which the kernel cannot read.",
-        "'64MB' in crashkernel value '4G-2G:64MB' ends in a B, which the kernel cannot read.",
-        "The range '4G-2G:64MB' in crashkernel value '4G-2G:64MB' ends before it begins.",
-        "crashkernel=auto reserves nothing: only the kernels of RHEL 8 and older knew it, mainline never did.",
-    ]),
+    "two sizes": (
+        ["256M", "512M"],
+        ["There is more than one of a plain crashkernel value: the kernel takes the last."],
+    ),
+    "two high": (
+        ["1G,high", "2G,high"],
+        ["There is more than one of a crashkernel value with ,high: the kernel takes the last."],
+    ),
+    "everything at once": (
+        ["1.5G", "4G-2G:64MB", "auto"],
+        [
+            "'1.5G' in crashkernel value '1.5G' has a fraction, which the kernel cannot read.",
+            "'64MB' in crashkernel value '4G-2G:64MB' ends in a B, which the kernel cannot read.",
+            "The range '4G-2G:64MB' in crashkernel value '4G-2G:64MB' ends before it begins.",
+            "crashkernel=auto reserves nothing: only the kernels of RHEL 8 and older knew it, mainline never did.",
+        ],
+    ),
 }
 
 
@@ -191,7 +234,11 @@ def test_effective(cmdline, expected):
 
 def test_find_takes_every_occurrence_as_strstr_does():
     assert crashkernel.find("a=b crashkernel=1G,high xcrashkernel=2 crashkernel=crashkernel=3") == [
-        "1G,high", "2", "crashkernel=3", "3"]
+        "1G,high",
+        "2",
+        "crashkernel=3",
+        "3",
+    ]
 
 
 SAME = {
@@ -243,7 +290,7 @@ def test_never_more_is_reserved_than_there_is(value, ram):
     assert value.explain(ram).why
 
 
-@given(st.lists(st.text(alphabet="0179xKMGE-:,@. highlowcma\"", max_size=30), max_size=3))
+@given(st.lists(st.text(alphabet='0179xKMGE-:,@. highlowcma"', max_size=30), max_size=3))
 def test_any_text_is_read_or_refused(values):
     try:
         value = crashkernel.parse(values)

@@ -27,11 +27,18 @@ ENTRY = "/boot/loader/entries/a.conf"
 
 
 def host_with(tmp_path, files=None, machine="x86_64", runner=None):
-    host = Host(str(tmp_path), runner=runner or (lambda argv, **options: Result(argv, 1, "", "none")),
-                kernel=Kernel("6.12.48+deb13-amd64", machine))
-    texts = {"/proc/iomem": IOMEM, "/proc/cmdline": "ro\n", "/sys/kernel/kexec_crash_size": "0\n",
-             ENTRY: "title A\nversion 2\nlinux /vmlinuz-2\noptions ro\n",
-             "/boot/loader/entries/b.conf": "title B\nversion 1\nlinux /vmlinuz-1\noptions ro crashkernel=64M\n"}
+    host = Host(
+        str(tmp_path),
+        runner=runner or (lambda argv, **options: Result(argv, 1, "", "none")),
+        kernel=Kernel("6.12.48+deb13-amd64", machine),
+    )
+    texts = {
+        "/proc/iomem": IOMEM,
+        "/proc/cmdline": "ro\n",
+        "/sys/kernel/kexec_crash_size": "0\n",
+        ENTRY: "title A\nversion 2\nlinux /vmlinuz-2\noptions ro\n",
+        "/boot/loader/entries/b.conf": "title B\nversion 1\nlinux /vmlinuz-1\noptions ro crashkernel=64M\n",
+    }
     for path, text in dict(texts, **(files or {})).items():
         host.write(path, text.encode(), 0o755)
     return host
@@ -48,16 +55,26 @@ def problems(host, **given):
 
 
 RAM = {
-    "root": (IOMEM, 0x7ffdc000 - 0x100000 + 0x9fc00 - 0x1000, "iomem"),
-    "not root": ("00000000-00000000 : System RAM\n00000000-00000000 : System RAM\n", 2000000 * 1024 + 96 * M, "meminfo"),
+    "root": (IOMEM, 0x7FFDC000 - 0x100000 + 0x9FC00 - 0x1000, "iomem"),
+    "not root": (
+        "00000000-00000000 : System RAM\n00000000-00000000 : System RAM\n",
+        2000000 * 1024 + 96 * M,
+        "meminfo",
+    ),
     "no file": ("", 2000000 * 1024 + 96 * M, "meminfo"),
 }
 
 
 @pytest.mark.parametrize("iomem, expected, source", RAM.values(), ids=list(RAM))
 def test_ram(tmp_path, iomem, expected, source):
-    host = host_with(tmp_path, {"/proc/iomem": iomem, "/sys/kernel/kexec_crash_size": str(96 * M),
-                                "/proc/meminfo": "MemTotal:        2000000 kB\nMemFree: 5 kB\n"})
+    host = host_with(
+        tmp_path,
+        {
+            "/proc/iomem": iomem,
+            "/sys/kernel/kexec_crash_size": str(96 * M),
+            "/proc/meminfo": "MemTotal:        2000000 kB\nMemFree: 5 kB\n",
+        },
+    )
     assert reservation.ram(host) == (expected, source)
 
 
@@ -105,14 +122,29 @@ def test_from_nothing_to_reserved(tmp_path):
         "bootloader": "bls",
         "before": [
             {"entry": ENTRY, "kernel": "/boot/vmlinuz-2", "crashkernel": [], "default": True},
-            {"entry": "/boot/loader/entries/b.conf", "kernel": "/boot/vmlinuz-1", "crashkernel": ["64M"], "default": False},
+            {
+                "entry": "/boot/loader/entries/b.conf",
+                "kernel": "/boot/vmlinuz-1",
+                "crashkernel": ["64M"],
+                "default": False,
+            },
         ],
         "after": [
             {"entry": ENTRY, "kernel": "/boot/vmlinuz-2", "crashkernel": ["256M"], "default": True},
-            {"entry": "/boot/loader/entries/b.conf", "kernel": "/boot/vmlinuz-1", "crashkernel": ["256M"], "default": False},
+            {
+                "entry": "/boot/loader/entries/b.conf",
+                "kernel": "/boot/vmlinuz-1",
+                "crashkernel": ["256M"],
+                "default": False,
+            },
         ],
-        "running": [], "reserved_bytes": 0, "expected_bytes": 256 * M, "ram_bytes": 2146937856, "ram_source": "iomem",
-        "reboot_required": True, "problems": [],
+        "running": [],
+        "reserved_bytes": 0,
+        "expected_bytes": 256 * M,
+        "ram_bytes": 2146937856,
+        "ram_source": "iomem",
+        "reboot_required": True,
+        "problems": [],
     }
     assert not reservation.decide(host, params(value="256M")).changed
 
@@ -169,9 +201,18 @@ def test_auto_without_an_answer_is_an_error(tmp_path):
 WRONG = {
     "a mistake in each part": (
         {"value": ["1.5G", "auto"], "kernels": ["ALL", "0"], "bootloader": "grubby"},
-        ["has a fraction", "crashkernel=auto reserves nothing", "'0' is not ALL", "ALL stands beside", "grubby is missing"]),
+        [
+            "has a fraction",
+            "crashkernel=auto reserves nothing",
+            "'0' is not ALL",
+            "ALL stands beside",
+            "grubby is missing",
+        ],
+    ),
     "value and a kernel that is not there": (
-        {"value": "x", "kernels": ["/boot/vmlinuz-9"]}, ["'x' in crashkernel value", "No boot entry has the kernel"]),
+        {"value": "x", "kernels": ["/boot/vmlinuz-9"]},
+        ["'x' in crashkernel value", "No boot entry has the kernel"],
+    ),
     "nothing for this host's RAM": ({"value": "4G-:256M"}, ["would reserve nothing on this host. No range holds"]),
     "more than this host's RAM": ({"value": "2G"}, ["would reserve nothing on this host. 2G is not less than"]),
     "offset": ({"value": "128M@17M"}, ["not a multiple of 16M"]),

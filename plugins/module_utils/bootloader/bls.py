@@ -85,9 +85,14 @@ def plan(host: Any, values: Sequence[str], kernels: Sequence[str]) -> Plan:
 def notes(host: Any) -> List[Problem]:
     """Unified kernel images carry their command line inside, sealed."""
     return [
-        Problem("The unified kernel image %s has its command line built in." % path,
-                "Put crashkernel= into %s and build the image anew." % KERNEL_CMDLINE, "kernels", path)
-        for root in ROOTS for path in host.glob(root + "/EFI/Linux/*.efi")
+        Problem(
+            "The unified kernel image %s has its command line built in." % path,
+            "Put crashkernel= into %s and build the image anew." % KERNEL_CMDLINE,
+            "kernels",
+            path,
+        )
+        for root in ROOTS
+        for path in host.glob(root + "/EFI/Linux/*.efi")
     ]
 
 
@@ -118,8 +123,15 @@ def read(path: str, text: str, root: str) -> Optional[File]:
     # The path is one below the file system that holds loader/, which may be the root file system or mounted at `root`.
     if not kernel.startswith("/boot/"):
         kernel = root + kernel
-    return File(path, text, kernel, fields.get("title", ""), fields.get("version", ""), fields.get("sort-key", ""),
-                " ".join(options))
+    return File(
+        path,
+        text,
+        kernel,
+        fields.get("title", ""),
+        fields.get("version", ""),
+        fields.get("sort-key", ""),
+        " ".join(options),
+    )
 
 
 def _field(line: str) -> Tuple[str, str]:
@@ -184,7 +196,7 @@ def _kernelopts(host: Any) -> Optional[str]:
 
 
 def _value(text: str) -> str:
-    return next(line[len("kernelopts="):] for line in text.splitlines() if line.startswith("kernelopts="))
+    return next(line[len("kernelopts=") :] for line in text.splitlines() if line.startswith("kernelopts="))
 
 
 def _grubenv_change(host: Any, values: Sequence[str], kernels: Sequence[str]) -> Change:
@@ -192,15 +204,20 @@ def _grubenv_change(host: Any, values: Sequence[str], kernels: Sequence[str]) ->
     path = _grubenv_path(host)
     text = host.read_text(path) if path else ""
     if not re.search("^kernelopts=", text, re.MULTILINE):
-        raise fail("Boot entries use $kernelopts, which grubenv does not hold.",
-                   "Set it with `grub2-editenv - set kernelopts=…`, or use bootloader: grubby.")
+        raise fail(
+            "Boot entries use $kernelopts, which grubenv does not hold.",
+            "Set it with `grub2-editenv - set kernelopts=…`, or use bootloader: grubby.",
+        )
     if "ALL" not in kernels:
-        raise fail("The named boot entries share $kernelopts with all others.",
-                   "Use kernels: ALL, or bootloader: grubby, which gives an entry options of its own.",
-                   "kernels", ",".join(kernels))
+        raise fail(
+            "The named boot entries share $kernelopts with all others.",
+            "Use kernels: ALL, or bootloader: grubby, which gives an entry options of its own.",
+            "kernels",
+            ",".join(kernels),
+        )
     lines = text.rstrip("#").splitlines(True)
     name = "kernelopts="
-    lines = [name + edit([line[len(name):]], values)[0] if line.startswith(name) else line for line in lines]
+    lines = [name + edit([line[len(name) :]], values)[0] if line.startswith(name) else line for line in lines]
     body = "".join(lines)
     room = len(text.encode("utf-8", "surrogateescape")) - len(body.encode("utf-8", "surrogateescape"))
     if room < 0:
@@ -233,15 +250,20 @@ def _replaced(lines: List[str], numbers: List[int], values: Sequence[str]) -> st
 
 
 def _check(changes: List[Change], values: Sequence[str], kernelopts: Optional[str]) -> None:
-    """Read the new texts as the boot loader will: a crashkernel= in an odd place is found before anything is written."""
+    """Read the new texts as the boot loader will: so what is in an odd place is found before anything is written."""
     problems = []
     for change in changes:
         file = read(change.path, change.after, "")
         line = _expanded(file.options, kernelopts) if file else _joined(change.after)
         if not crashkernel.same(crashkernel.find(line), values):
-            problems.append(Problem(
-                "%s would still hold %s." % (change.path, arguments(crashkernel.find(line)) or "no crashkernel="),
-                "Nothing was changed. Repair its quotes, or take crashkernel= out by hand.", "value", " ".join(values)))
+            problems.append(
+                Problem(
+                    "%s would still hold %s." % (change.path, arguments(crashkernel.find(line)) or "no crashkernel="),
+                    "Nothing was changed. Repair its quotes, or take crashkernel= out by hand.",
+                    "value",
+                    " ".join(values),
+                )
+            )
     if problems:
         raise KdumpError(problems)
 
@@ -250,13 +272,17 @@ def _steps(changes: List[Change]) -> List[Step]:
     """One step for each file; one that fails puts back those before it, so that all entries stay alike."""
     steps = []
     for number, change in enumerate(changes):
+
         def apply(host: Any, change: Change = change, done: List[Change] = changes[:number]) -> None:
             try:
                 host.write(change.path, change.after.encode("utf-8", "surrogateescape"))
             except OSError as error:
                 for earlier in done:
                     host.write(earlier.path, earlier.before.encode("utf-8", "surrogateescape"))
-                raise fail("%s cannot be written: %s." % (change.path, error.strerror),
-                           "Every file is as it was. Is its file system full or read-only?")
+                raise fail(
+                    "%s cannot be written: %s." % (change.path, error.strerror),
+                    "Every file is as it was. Is its file system full or read-only?",
+                ) from error
+
         steps.append(Step("write " + change.path, apply, change.before, change.after))
     return steps

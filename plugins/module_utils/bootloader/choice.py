@@ -16,19 +16,30 @@ _LOADER_INFO = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440
 def choose(host: Any, wanted: str) -> str:
     """The name of the boot loader module to use; KdumpError where the wanted one, or any, cannot be used."""
     if wanted == "rpm_ostree" or (wanted == "auto" and host.exists("/run/ostree-booted")):
-        raise fail("Kernel arguments of rpm-ostree hosts are not managed by this release.",
-                   "Use `rpm-ostree kargs --append-if-missing=crashkernel=…` and reboot.", "bootloader", wanted)
+        raise fail(
+            "Kernel arguments of rpm-ostree hosts are not managed by this release.",
+            "Use `rpm-ostree kargs --append-if-missing=crashkernel=…` and reboot.",
+            "bootloader",
+            wanted,
+        )
     reasons = {name: module.missing(host) for name, module in _MODULES.items()}
     if wanted != "auto":
         if reasons[wanted]:
-            raise fail("bootloader %s cannot be used: %s." % (wanted, reasons[wanted]),
-                       "Use bootloader: auto, or install what is missing.", "bootloader", wanted)
+            raise fail(
+                "bootloader %s cannot be used: %s." % (wanted, reasons[wanted]),
+                "Use bootloader: auto, or install what is missing.",
+                "bootloader",
+                wanted,
+            )
         return wanted
     usable = [name for name, reason in reasons.items() if not reason]
     if not usable:
-        raise fail("No boot loader that can be managed was found: %s." % "; ".join(reasons.values()),
-                   "Install GRUB or systemd-boot, or add crashkernel= to the kernel command line by hand.",
-                   "bootloader", wanted)
+        raise fail(
+            "No boot loader that can be managed was found: %s." % "; ".join(reasons.values()),
+            "Install GRUB or systemd-boot, or add crashkernel= to the kernel command line by hand.",
+            "bootloader",
+            wanted,
+        )
     if "grubby" in usable or len(usable) == 1:
         return usable[0]
     return _running(host)
@@ -48,5 +59,9 @@ def _running(host: Any) -> str:
         return "bls"
     if info.startswith("GRUB"):
         return "grub"
-    raise fail("This host has both a grub.cfg and boot loader entries, and it cannot be told which of them boots it.",
-               "Say so with bootloader: grub or bootloader: bls.", "bootloader", "auto")
+    raise fail(
+        "This host has both a grub.cfg and boot loader entries, and it cannot be told which of them boots it.",
+        "Say so with bootloader: grub or bootloader: bls.",
+        "bootloader",
+        "auto",
+    )

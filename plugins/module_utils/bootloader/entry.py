@@ -1,11 +1,11 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the boot loaders have in common: entries, which of them are meant, and editing a line. Private to this collection.
+"""What the boot loaders have in common: entries, which of them are meant, editing a line. Private to this collection.
 
 Every boot loader module here has the same functions, each given a Host:
   missing(host) -> str                          why it cannot be used on this host; "" when it can
   entries(host) -> List[Entry]                  what boots with which crashkernel= values
-  plan(host, values, kernels) -> Plan           what is to be done so that the meant entries have these values ([]: none)
+  plan(host, values, kernels) -> Plan           what is to be done for the meant entries to have these values ([]: none)
   notes(host) -> List[Problem]                  what this boot loader has that is out of its reach
 """
 
@@ -46,9 +46,14 @@ def check_kernels(kernels: Sequence[str]) -> List[Problem]:
         problems.append(Problem("No kernel is named.", "Use ALL, DEFAULT or paths of kernels.", "kernels", ""))
     for kernel in kernels:
         if kernel not in ("ALL", "DEFAULT") and not kernel.startswith("/"):
-            problems.append(Problem(
-                "'%s' is not ALL, DEFAULT or the absolute path of a kernel." % kernel,
-                "Use for example /boot/vmlinuz-6.12.0-1-amd64.", "kernels", kernel))
+            problems.append(
+                Problem(
+                    "'%s' is not ALL, DEFAULT or the absolute path of a kernel." % kernel,
+                    "Use for example /boot/vmlinuz-6.12.0-1-amd64.",
+                    "kernels",
+                    kernel,
+                )
+            )
     if "ALL" in kernels and len(kernels) > 1:
         problems.append(Problem("ALL stands beside other kernels.", "Use ALL alone.", "kernels", ",".join(kernels)))
     return problems
@@ -61,16 +66,28 @@ def select(entries: Sequence[Entry], kernels: Sequence[str]) -> List[Entry]:
     problems = []
     for kernel in kernels:
         if kernel == "DEFAULT" and not any(entry.default for entry in entries):
-            problems.append(Problem(
-                "Which boot entry is the default cannot be told.", "Name kernels by path, or use ALL.", "kernels", kernel))
+            problems.append(
+                Problem(
+                    "Which boot entry is the default cannot be told.",
+                    "Name kernels by path, or use ALL.",
+                    "kernels",
+                    kernel,
+                )
+            )
         elif kernel.startswith("/") and kernel not in [entry.kernel for entry in entries]:
-            problems.append(Problem(
-                "No boot entry has the kernel %s." % kernel,
-                "There are: %s." % ", ".join(sorted({entry.kernel for entry in entries})), "kernels", kernel))
+            problems.append(
+                Problem(
+                    "No boot entry has the kernel %s." % kernel,
+                    "There are: %s." % ", ".join(sorted({entry.kernel for entry in entries})),
+                    "kernels",
+                    kernel,
+                )
+            )
     if problems:
         raise KdumpError(problems)
     return [
-        entry for entry in entries
+        entry
+        for entry in entries
         if "ALL" in kernels or entry.kernel in kernels or ("DEFAULT" in kernels and entry.default)
     ]
 
@@ -90,11 +107,11 @@ def edit(lines: Sequence[str], values: Sequence[str]) -> List[str]:
     for line in lines:
         first = _ARGUMENT.search(line) if new else None
         if first:
-            edited.append(line[:first.start()] + new + _LATER.sub("", line[first.end():]))
+            edited.append(line[: first.start()] + new + _LATER.sub("", line[first.end() :]))
             new = ""
         else:
             edited.append(_FIRST.sub("", _LATER.sub("", line)))
     if new and edited:
         body = edited[-1].rstrip()
-        edited[-1] = "".join((body, " " if body else "", new, edited[-1][len(body):]))
+        edited[-1] = "".join((body, " " if body else "", new, edited[-1][len(body) :]))
     return edited

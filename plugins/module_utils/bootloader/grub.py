@@ -71,7 +71,9 @@ def plan(host: Any, values: Sequence[str], kernels: Sequence[str]) -> Plan:
         raise fail(
             "With GRUB's grub-mkconfig, kernels can only be ALL: it gives the same arguments to every kernel it finds.",
             "Use kernels: ALL. For single kernels write entries of your own into /etc/grub.d/40_custom.",
-            "kernels", ",".join(kernels))
+            "kernels",
+            ",".join(kernels),
+        )
     now = entries(host)
     off = wrong(select(now, kernels), values)
     old: Optional[str] = host.read_text(DROPIN) if host.exists(DROPIN) else None
@@ -81,9 +83,14 @@ def plan(host: Any, values: Sequence[str], kernels: Sequence[str]) -> Plan:
         title = "remove " + DROPIN if new is None else "write " + DROPIN
         steps.append(Step(title, lambda host: _put(host, new), old or "", new or ""))
     if off or steps:
-        steps.append(Step(
-            "make %s anew" % CONFIG, lambda host: _make(host, old, values), "".join(shown(entry) for entry in now),
-            "".join(shown(entry._replace(values=tuple(values))) for entry in now)))
+        steps.append(
+            Step(
+                "make %s anew" % CONFIG,
+                lambda host: _make(host, old, values),
+                "".join(shown(entry) for entry in now),
+                "".join(shown(entry._replace(values=tuple(values))) for entry in now),
+            )
+        )
     return Plan(steps)
 
 
@@ -94,10 +101,15 @@ def notes(host: Any) -> List[Problem]:
     for linux in parse(host.read_text(CONFIG)):
         own = linux.section not in composed and "os-prober" not in linux.section
         if own and re.match("vmlinu[xz]", linux.kernel.rpartition("/")[2]):
-            found.append(Problem(
-                "The GRUB entry '%s' comes from %s, which takes no arguments from %s." % (
-                    linux.title, linux.section or "outside /etc/grub.d", DEFAULTS),
-                "Write its crashkernel= there by hand.", "kernels", linux.kernel))
+            found.append(
+                Problem(
+                    "The GRUB entry '%s' comes from %s, which takes no arguments from %s."
+                    % (linux.title, linux.section or "outside /etc/grub.d", DEFAULTS),
+                    "Write its crashkernel= there by hand.",
+                    "kernels",
+                    linux.kernel,
+                )
+            )
     return found
 
 
@@ -139,25 +151,34 @@ def _generated(host: Any) -> str:
     """What grub-mkconfig prints, found free of syntax errors as `grub-mkconfig -o` would find it."""
     made = host.run(["grub-mkconfig"])
     if made.rc != 0:
-        raise fail("grub-mkconfig failed (exit code %d): %s" % (made.rc, made.err.strip()[-2000:] or "it printed nothing."),
-                   "Nothing was changed. Run grub-mkconfig by hand and repair what it complains about.")
+        raise fail(
+            "grub-mkconfig failed (exit code %d): %s" % (made.rc, made.err.strip()[-2000:] or "it printed nothing."),
+            "Nothing was changed. Run grub-mkconfig by hand and repair what it complains about.",
+        )
     checked = host.run(["grub-script-check"], stdin=made.out.encode("utf-8", "surrogateescape"))
     if checked.rc != 0:
-        raise fail("What grub-mkconfig printed has syntax errors: %s" % (checked.err + checked.out).strip()[-2000:],
-                   "Nothing was changed. Repair %s and the files in /etc/grub.d." % DEFAULTS)
+        raise fail(
+            "What grub-mkconfig printed has syntax errors: %s" % (checked.err + checked.out).strip()[-2000:],
+            "Nothing was changed. Repair %s and the files in /etc/grub.d." % DEFAULTS,
+        )
     return made.out
 
 
 def _refusal(host: Any, off: List[Entry], values: Sequence[str]) -> KdumpError:
     others = elsewhere(host)
     remedy = "Take crashkernel= out of %s." % ", ".join(others) if others else "Look for crashkernel= in /etc/grub.d."
-    return KdumpError([
-        Problem(
-            "grub-mkconfig would give %s where %s is wanted, on %d of the entries, such as '%s'." % (
-                arguments(found) or "no crashkernel=", arguments(values) or "none", len(names), names[0]),
-            "Nothing was changed. " + remedy, "value", " ".join(found))
-        for found, names in _by_values(off).items()
-    ])
+    return KdumpError(
+        [
+            Problem(
+                "grub-mkconfig would give %s where %s is wanted, on %d of the entries, such as '%s'."
+                % (arguments(found) or "no crashkernel=", arguments(values) or "none", len(names), names[0]),
+                "Nothing was changed. " + remedy,
+                "value",
+                " ".join(found),
+            )
+            for found, names in _by_values(off).items()
+        ]
+    )
 
 
 def _by_values(found: List[Entry]) -> Dict[Tuple[str, ...], List[str]]:
@@ -186,8 +207,9 @@ def _composed(host: Any) -> List[str]:
 # --- grub.cfg ------------------------------------------------------------------------------------------------------
 # Source: grub-core/script/yylex.l. One word is any run of the pieces; a quote that never ends is taken as a character.
 _PIECE = r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\.|\$\{[^}\n]*\}|[^\s;{}|&<>'"\\$]+|[$'"\\]"""
-_TOKEN = re.compile(r"(?P<space>(?:[ \t\r]|\\\n)+)|(?P<comment>#[^\n]*)|(?P<mark>[\n;{}|&<>])|(?P<word>(?:%s)+)|." % _PIECE,
-                    re.DOTALL)
+_TOKEN = re.compile(
+    r"(?P<space>(?:[ \t\r]|\\\n)+)|(?P<comment>#[^\n]*)|(?P<mark>[\n;{}|&<>])|(?P<word>(?:%s)+)|." % _PIECE, re.DOTALL
+)
 _UNQUOTE = re.compile(r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)""", re.DOTALL)
 
 

@@ -40,8 +40,12 @@ def entries(host: Any) -> List[Entry]:
     printed = _asked(host, info_argv("ALL"))
     default = _asked(host, ["grubby", "--default-kernel"]).strip() if printed.strip() else ""
     return [
-        Entry(info.title or info.id or info.kernel, info.kernel, tuple(crashkernel.find(info.args)),
-              info.kernel == default)
+        Entry(
+            info.title or info.id or info.kernel,
+            info.kernel,
+            tuple(crashkernel.find(info.args)),
+            info.kernel == default,
+        )
         for info in parse_info(printed)
     ]
 
@@ -54,10 +58,16 @@ def plan(host: Any, values: Sequence[str], kernels: Sequence[str]) -> Plan:
     if not selectors:
         return Plan([])
     after = [entry._replace(values=tuple(values)) if entry in chosen else entry for entry in now]
-    return Plan([Step(
-        "; ".join(" ".join(update_argv(selector, values)) for selector in selectors),
-        lambda host: _apply(host, selectors, values),
-        "".join(shown(entry) for entry in now), "".join(shown(entry) for entry in after))])
+    return Plan(
+        [
+            Step(
+                "; ".join(" ".join(update_argv(selector, values)) for selector in selectors),
+                lambda host: _apply(host, selectors, values),
+                "".join(shown(entry) for entry in now),
+                "".join(shown(entry) for entry in after),
+            )
+        ]
+    )
 
 
 def notes(host: Any) -> List[Problem]:
@@ -88,37 +98,60 @@ def parse_info(text: str) -> List[Info]:
             found[-1][name] = bare if quoted is None else quoted
     return [
         Info(int(one["index"]), one["kernel"], one.get("args", ""), one.get("title", ""), one.get("id", ""))
-        for one in found if one["index"].isdigit() and one.get("kernel")
+        for one in found
+        if one["index"].isdigit() and one.get("kernel")
     ]
 
 
 def difference(infos: Sequence[Info], selector: str, default: str, values: Sequence[str]) -> List[Problem]:
     """What `grubby --info=ALL`, read after the change, shows to be other than wanted."""
-    meant = [info for info in infos if selector == "ALL" or info.kernel == (default if selector == "DEFAULT" else selector)]
-    problems = [] if meant else [Problem(
-        "After the change grubby has no entry for %s." % selector, "Look at `grubby --info=ALL`.", "kernels", selector)]
+    meant = [
+        info for info in infos if selector == "ALL" or info.kernel == (default if selector == "DEFAULT" else selector)
+    ]
+    problems = (
+        []
+        if meant
+        else [
+            Problem(
+                "After the change grubby has no entry for %s." % selector,
+                "Look at `grubby --info=ALL`.",
+                "kernels",
+                selector,
+            )
+        ]
+    )
     for info in meant:
         found = crashkernel.find(info.args)
         if not crashkernel.same(found, values):
-            problems.append(Problem(
-                "grubby reported success, but the entry '%s' has %s where %s is wanted." % (
-                    info.title, arguments(found) or "no crashkernel=", arguments(values) or "none"),
-                "Look at its file in /boot/loader/entries and at free space in /boot.", "value", " ".join(found)))
+            problems.append(
+                Problem(
+                    "grubby reported success, but the entry '%s' has %s where %s is wanted."
+                    % (info.title, arguments(found) or "no crashkernel=", arguments(values) or "none"),
+                    "Look at its file in /boot/loader/entries and at free space in /boot.",
+                    "value",
+                    " ".join(found),
+                )
+            )
     return problems
 
 
 def _asked(host: Any, argv: List[str]) -> str:
     result = host.run(argv)
     if result.rc != 0:
-        raise fail("%s failed (exit code %d): %s" % (
-            " ".join(argv), result.rc, (result.err + result.out).strip() or "it printed nothing."),
-            "Run it by hand and repair what it complains about.")
+        raise fail(
+            "%s failed (exit code %d): %s"
+            % (" ".join(argv), result.rc, (result.err + result.out).strip() or "it printed nothing."),
+            "Run it by hand and repair what it complains about.",
+        )
     return result.out
 
 
 def _apply(host: Any, selectors: Sequence[str], values: Sequence[str]) -> None:
-    """With ALL, grubby makes a missing /etc/kernel/cmdline out of the entry it came to last, often the rescue entry, and
-    the next kernel installed boots with that: so a file that was not there is taken away again."""
+    """Run grubby and read back what it did.
+
+    With ALL it makes a missing /etc/kernel/cmdline out of the entry it came to last, often the rescue entry, and the next
+    kernel installed boots with that: so a file that was not there is taken away again.
+    """
     had_cmdline = host.exists(KERNEL_CMDLINE)
     problems: List[Problem] = []
     try:
