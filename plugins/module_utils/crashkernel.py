@@ -90,7 +90,7 @@ class Crashkernel(NamedTuple):
         return outcome
 
     def _range_for(self, ram_bytes: int) -> Outcome:
-            """parse_crashkernel_mem(): the first range that matches; a size that is too large ends the search earlier."""
+        """parse_crashkernel_mem(): the first range that matches; a size that is too large ends the search earlier."""
         ram = -(-ram_bytes // _ROUND) * _ROUND
         for each in self.ranges:
             if each.size >= ram:

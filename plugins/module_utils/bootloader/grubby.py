@@ -149,8 +149,8 @@ def _asked(host: Any, argv: List[str]) -> str:
 def _apply(host: Any, selectors: Sequence[str], values: Sequence[str]) -> None:
     """Run grubby and read back what it did.
 
-    With ALL it makes a missing /etc/kernel/cmdline out of the entry it came to last, often the rescue entry, and the next
-    kernel installed boots with that: so a file that was not there is taken away again.
+    With ALL it makes a missing /etc/kernel/cmdline out of the entry it came to last, often the rescue entry, and the
+    next kernel installed boots with that: so a file that was not there is taken away again.
     """
     had_cmdline = host.exists(KERNEL_CMDLINE)
     problems: List[Problem] = []
