@@ -62,8 +62,13 @@ class Inputs(NamedTuple):
 
 # --- deciding ------------------------------------------------------------------------------------------------------
 def settings(host: Any) -> Dict[str, str]:
-    """/etc/sysconfig/kdump over kdump-utils' defaults for this architecture."""
-    return dict(sysconfig.defaults(host.kernel.machine), **sysconfig.parse(host.read_text(layout.SYSCONFIG, "")))
+    """/etc/sysconfig/kdump over kdump-utils' defaults for this architecture. KdumpError for what cannot be read."""
+    try:
+        own = sysconfig.parse(host.read_text(layout.SYSCONFIG, ""))
+    except KdumpError as error:
+        named = [problem._replace(message=layout.SYSCONFIG + ": " + problem.message) for problem in error.problems]
+        raise KdumpError(named)
+    return dict(sysconfig.defaults(host.kernel.machine), **own)
 
 
 def decide(host: Any, params: Mapping[str, Any]) -> Plan:
