@@ -7,7 +7,7 @@ before Linux 6.9), memparse() in lib/cmdline.c.
 """
 
 import re
-from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from .problems import KdumpError, Problem
 
@@ -221,7 +221,8 @@ def _suffixed(value: str, body: str, kind: str, problems: List[Problem]) -> Cras
             )
         )
         return Crashkernel()
-    return Crashkernel(**{kind: _size(body, value, problems)})
+    part: Dict[str, Any] = {kind: _size(body, value, problems)}
+    return Crashkernel(**part)
 
 
 def _ranges(value: str, problems: List[Problem]) -> Crashkernel:

@@ -7,13 +7,14 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, TypeVar
 
 from . import crashkernel
 from .bootloader import choice, entry
+from .kexec_state import reserved_bytes
 from .plan import Plan
 from .problems import KdumpError, Problem, fail
 
+__all__ = ["Ram", "decide", "ram", "reboot_required", "report", "reserved_bytes", "running_values", "wanted_values"]
+
 _T = TypeVar("_T")
 
-# From Linux 6.19 the first is the real one and the second a link to it, to be removed some day.
-CRASH_SIZE = ("/sys/kernel/kexec/crash_size", "/sys/kernel/kexec_crash_size")
 _SYSTEM_RAM = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) : System RAM$", re.MULTILINE)
 
 
@@ -22,15 +23,6 @@ class Ram(NamedTuple):
 
     bytes: int
     source: str
-
-
-def reserved_bytes(host: Any) -> int:
-    """What is reserved now, the part below 4G included from Linux 6.5 on; 0 also for a kernel without kexec."""
-    for path in CRASH_SIZE:
-        text = host.read_text(path, "").strip()
-        if text.isdigit():
-            return int(text)
-    return 0
 
 
 def ram(host: Any) -> Ram:
@@ -124,7 +116,7 @@ def decide(host: Any, params: Dict[str, Any]) -> Plan:
     name = _tried(problems, choice.choose, host, params["bootloader"])
     # Asked also where the value is wrong already: so a kernel that is not there is named in the same run.
     plan = _tried(problems, choice.module(name).plan, host, values, params["kernels"]) if name else None
-    if problems or plan is None:
+    if problems or not name or plan is None:
         raise KdumpError(problems)
     params.update(_before=choice.module(name).entries(host), _bootloader=name, _values=values)
     return plan
@@ -203,7 +195,7 @@ def _missing_reservation(host: Any, memory: Ram) -> List[Problem]:
         Problem(
             "This host was booted with %s, but the kernel reserved nothing: another boot would give the same." % text,
             "Read `dmesg | grep -i crashkernel`: often there is no free memory of that size, or the kernel lacks "
-            "CONFIG_CRASH_DUMP. If somebody wrote 0 to %s, a reboot brings it back." % CRASH_SIZE[1],
+            "CONFIG_CRASH_DUMP. If somebody wrote 0 to /sys/kernel/kexec_crash_size, a reboot brings it back.",
             "running",
             text,
         )

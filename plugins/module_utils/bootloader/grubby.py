@@ -21,7 +21,6 @@ _LINE = re.compile(r'([a-z]+)=(?:"(.*)"|(.*))\Z')  # greedy: args="…" may hold
 class Info(NamedTuple):
     """One entry as `grubby --info` prints it. `args` is the command line without root=."""
 
-    index: int
     kernel: str
     args: str
     title: str
@@ -97,9 +96,9 @@ def parse_info(text: str) -> List[Info]:
         if found:
             found[-1][name] = bare if quoted is None else quoted
     return [
-        Info(int(one["index"]), one["kernel"], one.get("args", ""), one.get("title", ""), one.get("id", ""))
+        Info(one["kernel"], one.get("args", ""), one.get("title", ""), one.get("id", ""))
         for one in found
-        if one["index"].isdigit() and one.get("kernel")
+        if one.get("kernel")
     ]
 
 
