@@ -47,13 +47,14 @@ def check_collector(name: str, value: str) -> Iterator[Problem]:
     if re.search(r"[\"'`$\\;&|<>]", value):
         hint = "Write the program and its arguments plainly, or put them into a script and name that."
         yield Problem("core_collector is split at blanks and not read by a shell.", hint, name, shown(value))
-    if program(value) != "makedumpfile":
         return
     for message, hint in _flag_problems(value):
         yield Problem("core_collector: %s" % message, hint, name, shown(value))
 
 
 def _flag_problems(value: str) -> Iterator[Tuple[str, str]]:
+    if program(value) != "makedumpfile":
+        return
     try:
         given = flags(value)
     except getopt.GetoptError as error:

@@ -53,7 +53,7 @@ def _texts(host: Any, params: Params) -> Tuple[str, str]:
     """The file as it is, and as it shall be. A file that is not there, and gets nothing to hold, stays away."""
     path = params["path"]
     if host.exists(path) and not host.is_file(path):
-        raise fail("%s is not a file." % path, "Name kdump's configuration file, such as /etc/kdump.conf.", "path", path)
+        raise fail("%s is not a file." % path, "Name the configuration file, such as /etc/kdump.conf.", "path", path)
     if host.exists(path):
         before = host.read_text(path)
         return before, conf.edit(before, params["options"], params["remove"], params["purge"])

@@ -329,7 +329,7 @@ _APPEND_MORE = {
 
 
 def defaults(machine: str) -> Dict[str, str]:
-    """What kdump-utils ships for a machine (`uname -m`): which arguments the capture kernel loses, and which it gets."""
+    """What kdump-utils ships for a machine (`uname -m`): the arguments that the capture kernel loses and gets."""
     machine = "i386" if re.fullmatch("i[3-6]86", machine) else machine
     remove = _REMOVE_MORE.get(machine, "cma")
     append = _APPEND_MORE.get(machine, "irqpoll maxcpus=1 reset_devices cma=0")
