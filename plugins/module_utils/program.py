@@ -27,9 +27,9 @@ def main(arguments: List[str], host: Optional[Host] = None) -> int:
         return int(options.run(host, options))
     except KdumpError as error:
         for problem in error.problems:
-            print("vmcore.kdump: %s" % problem, file=sys.stderr)
+            print("vmcore.kdump: " + str(problem), file=sys.stderr)
     except OSError as error:
-        print("vmcore.kdump: %s" % error, file=sys.stderr)
+        print("vmcore.kdump: " + str(error), file=sys.stderr)
     return 1
 
 
