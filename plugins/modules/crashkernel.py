@@ -41,7 +41,8 @@ options:
   kernels:
     description:
       - The boot entries to change. V(ALL), V(DEFAULT) (the one that boots next), or paths of kernels.
-      - With V(ALL), kernels that are installed later get the value as well.
+      - With V(ALL), kernels that are installed later get the value as well. With boot loader entries that needs
+        C(/etc/kernel/cmdline); without that file they get what the running kernel was booted with.
       - With O(bootloader=grub) only V(ALL) is possible, because C(grub-mkconfig) gives all kernels the same arguments.
     type: list
     elements: str

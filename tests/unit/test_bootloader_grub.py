@@ -6,8 +6,11 @@ with two kernels, an entry in 40_custom, and crashkernel= both in /etc/default/g
 import pathlib
 import shutil
 import subprocess
+import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
@@ -126,8 +129,16 @@ def test_parse(text, expected):
     assert [one[1:] for one in grub.parse(text)] == expected
 
 
-def test_the_parser_is_not_slow_on_a_broken_file():
-    assert grub.parse("linux /k " + "'\"\\${" * 20000) == []
+@pytest.mark.parametrize("piece", ["'\"\\${", "${", "'", '\\"', "{", "menuentry 'a' {\nlinux /k\n", "a;"])
+def test_the_parser_is_not_slow_on_a_broken_file(piece):
+    start = time.perf_counter()
+    grub.parse("linux /k " + piece * 50000)
+    assert time.perf_counter() - start < 5
+
+
+@given(st.text(alphabet="linux /k'\"\\${};#\n\t|&<>menutry### BEGIN /", max_size=200))
+def test_the_parser_never_raises(text):
+    grub.parse(text)
 
 
 # The files of a host before, GRUB_CMDLINE_LINUX and _DEFAULT after the drop-in.

@@ -206,10 +206,11 @@ def _composed(host: Any) -> List[str]:
 
 # --- grub.cfg ------------------------------------------------------------------------------------------------------
 # Source: grub-core/script/yylex.l. One word is any run of the pieces; a quote that never ends is taken as a character.
-_PIECE = r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\.|\$\{[^}\n]*\}|[^\s;{}|&<>'"\\$]+|[$'"\\]"""
+_PIECE = r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\.|\$\{\w*\}|[^\s;{}|&<>'"\\$]+|[$'"\\]"""
 _TOKEN = re.compile(
     r"(?P<space>(?:[ \t\r]|\\\n)+)|(?P<comment>#[^\n]*)|(?P<mark>[\n;{}|&<>])|(?P<word>(?:%s)+)|." % _PIECE, re.DOTALL
 )
+_MAX_DEPTH = 8  # blocks whose titles are kept: a file that opens a million of them costs no more than others
 _UNQUOTE = re.compile(r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)""", re.DOTALL)
 
 
@@ -240,7 +241,7 @@ def _commands(text: str) -> Iterator[Tuple[str, List[str], List[str]]]:
             if value == "{":
                 blocks.append(words[1] if len(words) > 1 and words[0] in ("menuentry", "submenu") else "")
             elif words:
-                yield section, [title for title in blocks if title], words
+                yield section, [title for title in blocks[-_MAX_DEPTH:] if title], words
             if value == "}" and blocks:
                 blocks.pop()
             words = []
