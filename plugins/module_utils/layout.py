@@ -7,6 +7,7 @@ Debian's kdump-tools owns /var/lib/kdump and kdumpctl owns /run/lock/kdump: noth
 
 CONF = "/etc/kdump.conf"
 SYSCONFIG = "/etc/sysconfig/kdump"
+TRIGGERS = "/etc/sysctl.d/90-vmcore-kdump.conf"  # written by the role (kdump_triggers)
 STATE_DIR = "/var/lib/vmcore-kdump"
 IMAGE_DIR = STATE_DIR + "/images"  # <release>-<first 16 hex digits of the digest>.img, its manifest beside it as .json
 PROOF = STATE_DIR + "/proof.json"

@@ -1,0 +1,451 @@
+#!/usr/bin/python
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Everything about one host's readiness for a crash, in one call."""
+
+DOCUMENTATION = r"""
+---
+module: info
+short_description: Would a panic now leave a vmcore on this host, and if not, why not
+version_added: 0.1.0
+author: The vmcore.kdump authors (@vmcore)
+description:
+  - Tells in one call how ready a host is for a crash, with the reasons and their remedies, and everything that the verdict
+    rests on.
+  - Nothing is changed. A part that cannot be read (RV(errors)) hides no other part.
+  - With O(expect) a wanted state is judged against the host, before anything is touched. The module fails with everything
+    that is wrong with it, or tells where the host differs from it.
+extends_documentation_fragment:
+  - vmcore.kdump.attributes
+options:
+  engine:
+    description:
+      - What captures a crash on this host.
+      - V(auto) is V(kdumpctl) in the Red Hat family and V(native) everywhere else. It looks at the tools and at
+        C(/etc/os-release).
+      - V(native) is this collection's own capture image, V(kdumpctl) that of kdump-utils, V(kdump-tools) that of Debian.
+        The verdict is for V(native) in this release.
+    type: str
+    choices: [auto, native, kdumpctl, kdump-tools]
+    default: auto
+  vmcores:
+    description: How many of the newest dumps to list. Their headers are read, so V(0) is the quickest.
+    type: int
+    default: 5
+  expect:
+    description:
+      - A wanted state. What is left out is not judged.
+    type: dict
+    suboptions:
+      readiness:
+        description: The least that is wanted. V(stale) counts as V(armed).
+        type: str
+        choices: [pending_reboot, armed, proven]
+      conf:
+        description:
+          - Directives of C(kdump.conf) and their values, as for M(vmcore.kdump.conf). They are judged together with the
+            lines that the file has, with the host's devices, mounts and programs, and by whether a capture image for them
+            can be built. Programs that are yet to be installed are not missed.
+        type: dict
+      crashkernel:
+        description: The reservation, as O(vmcore.kdump.crashkernel#module:value).
+        type: raw
+      kernels:
+        description: The boot entries that shall have it, as O(vmcore.kdump.crashkernel#module:kernels).
+        type: list
+        elements: str
+        default: [ALL]
+      sysconfig:
+        description: Variables of C(/etc/sysconfig/kdump), as for M(vmcore.kdump.sysconfig).
+        type: dict
+      cmdline_append:
+        description: Arguments that the capture kernel's command line shall have at its end, beside the usual ones.
+        type: str
+      cmdline_remove:
+        description: Names of arguments that it shall not have.
+        type: list
+        elements: str
+      nr_cpus:
+        description: How many CPUs the capture kernel shall use.
+        type: int
+      triggers:
+        description:
+          - Kernel parameters of C(kernel.) and C(vm.) with whole numbers, all that C(/etc/sysctl.d/90-vmcore-kdump.conf)
+            shall hold.
+        type: dict
+"""
+
+EXAMPLES = r"""
+- name: Look at the host
+  vmcore.kdump.info:
+  register: kdump
+
+- name: Tell what is wrong, and what to do about it
+  ansible.builtin.debug:
+    msg: "{{ item.message }} {{ item.hint }}"
+  loop: "{{ kdump.reasons }}"
+  loop_control:
+    label: "{{ item.message }}"
+
+- name: Fail unless a crash test has proven the host as it is now
+  vmcore.kdump.info:
+    expect:
+      readiness: proven
+  register: kdump
+  failed_when: not kdump.meets_expectations
+
+- name: Ask whether a configuration would be right for this host, without touching it
+  vmcore.kdump.info:
+    expect:
+      conf:
+        xfs: LABEL=crash
+        failure_action: dump_to_rootfs
+      crashkernel: 2G-64G:256M,64G-:512M
+"""
+
+RETURN = r"""
+readiness:
+  description:
+    - V(unprotected), something stands in the way of a dump, now or after the next boot as the host's files are.
+    - V(pending_reboot), all is set, and the memory comes with the next boot.
+    - V(armed), memory reserved, capture kernel loaded, its image built from today's inputs, and so at every boot.
+    - V(proven), armed, and a crash test with exactly what is loaded delivered a whole vmcore.
+    - V(stale), a crash test did deliver one, and something it depended on has changed since.
+  returned: success
+  type: str
+  sample: armed
+reasons:
+  description: Why the host is no better than that, each with its remedy. Empty for V(proven).
+  returned: success
+  type: list
+  elements: dict
+  contains: &problem
+    message:
+      description: What is wrong.
+      type: str
+    hint:
+      description: What to do about it.
+      type: str
+    option:
+      description: What it is about, empty for the host as a whole.
+      type: str
+    value:
+      description: The value in question.
+      type: str
+  sample:
+    - message: No capture kernel is loaded.
+      hint: Run the role again.
+      option: ""
+      value: ""
+warnings:
+  description: What may make a dump fail, or is about to change the host's protection, and is no reason by itself.
+  returned: success
+  type: list
+  elements: str
+errors:
+  description: What could not be read. When the module fails, everything that is wrong with O(expect).
+  returned: always
+  type: list
+  elements: dict
+  contains: *problem
+meets_expectations:
+  description: Whether the host is as O(expect) wants it.
+  returned: when O(expect) is given
+  type: bool
+expected:
+  description: The host compared with O(expect).
+  returned: when O(expect) is given
+  type: dict
+  contains:
+    differs:
+      description: What is not as wanted, of V(conf), V(sysconfig), V(crashkernel), V(triggers) and V(readiness).
+      type: list
+      elements: str
+    sysconfig:
+      description:
+        - Variables for C(/etc/sysconfig/kdump) that O(expect.sysconfig), O(expect.cmdline_append),
+          O(expect.cmdline_remove) and O(expect.nr_cpus) come to together.
+      type: dict
+engine:
+  description: What captures a crash on this host.
+  returned: success
+  type: str
+  sample: native
+packages_missing:
+  description: What is to be installed for the engine, by this distribution's names.
+  returned: success
+  type: list
+  elements: str
+  sample: [makedumpfile, busybox]
+crashkernel:
+  description: The reservation.
+  returned: success
+  type: dict
+  contains:
+    configured:
+      description: Values of C(crashkernel=) on the boot entry that starts next. Null if the entries cannot be read.
+      type: list
+      elements: str
+    running:
+      description: Values that the running kernel was booted with.
+      type: list
+      elements: str
+    reserved_bytes:
+      description: Bytes that are reserved now.
+      type: int
+    expected_bytes:
+      description: Bytes that the next boot reserves, by the kernel's rules and this host's RAM.
+      type: int
+    reboot_required:
+      description: Whether the next boot gives another reservation.
+      type: bool
+    ram_bytes:
+      description: Bytes of RAM on which RV(crashkernel.expected_bytes) rests.
+      type: int
+    bootloader:
+      description: What keeps the boot entries. Null if that cannot be told.
+      type: str
+  sample:
+    configured: [256M]
+    running: [256M]
+    reserved_bytes: 268435456
+    expected_bytes: 268435456
+    reboot_required: false
+    ram_bytes: 2146942976
+    bootloader: grub
+image:
+  description: The newest whole capture image for the kernel that captures. Null if there is none.
+  returned: success
+  type: dict
+  contains:
+    path:
+      description: Where it is.
+      type: str
+    release:
+      description: The kernel it is for.
+      type: str
+    digest:
+      description: SHA-256 over all that it was built from.
+      type: str
+    bytes:
+      description: Its size.
+      type: int
+    seconds:
+      description: How long building it took.
+      type: float
+    current:
+      description: Whether building it today would give the same.
+      type: bool
+    built_from:
+      description: Each file in it (C(name)), what it was made of (C(source)), and its SHA-256.
+      type: list
+      elements: dict
+loaded:
+  description: What this collection has loaded, and is loaded. Null otherwise.
+  returned: success
+  type: dict
+  contains:
+    type:
+      description: V(crash).
+      type: str
+    kernel:
+      description: Path of the kernel.
+      type: str
+    kernel_sha256:
+      description: Its SHA-256.
+      type: str
+    initrd:
+      description: Path of the capture image.
+      type: str
+    initrd_sha256:
+      description: Its SHA-256.
+      type: str
+    digest:
+      description: RV(image.digest) of it.
+      type: str
+    cmdline:
+      description: The capture kernel's command line.
+      type: str
+    hardware:
+      description: A fingerprint of the CPUs and memory that the capture kernel was told of.
+      type: str
+    method:
+      description: V(kexec_file_load) or V(kexec-tools).
+      type: str
+    loaded_at:
+      description: When it was loaded, UTC.
+      type: str
+crash_loaded:
+  description: Whether a capture kernel is loaded at all, by whomever.
+  returned: success
+  type: bool
+unit_enabled:
+  description: Whether C(vmcore-kdump.service) arms the host at boot.
+  returned: success
+  type: bool
+conf:
+  description: C(/etc/kdump.conf).
+  returned: success
+  type: dict
+  contains:
+    exists:
+      description: Whether there is one. Without one, kdump's defaults hold.
+      type: bool
+    options:
+      description: Its directives by today's names.
+      type: dict
+    problems:
+      description: What is wrong with it by its text alone, with C(message), C(hint), C(option) and C(value) each.
+      type: list
+      elements: dict
+sysconfig:
+  description: Variables of C(/etc/sysconfig/kdump), over the defaults for this architecture.
+  returned: success
+  type: dict
+target:
+  description: Where dumps go.
+  returned: success
+  type: dict
+  contains:
+    kind:
+      description: The directive that names it, V(mount) for C(--mount) in V(dracut_args), or V(path) where none does.
+      type: str
+    location:
+      description: A device, a server's directory, a user and server, or the path.
+      type: str
+    directory:
+      description: Where dumps appear on the running host. Null if the target is not mounted here.
+      type: str
+    free_bytes:
+      description: Bytes that are free there.
+      type: int
+proof:
+  description: The last crash test that delivered a whole vmcore. Null if there is none.
+  returned: success
+  type: dict
+  contains:
+    inputs:
+      description: What was proven, in the form of RV(inputs).
+      type: dict
+    vmcore:
+      description: Path of the vmcore.
+      type: str
+    verdict:
+      description: What reading it said, V(complete).
+      type: str
+    proven_at:
+      description: Seconds since 1970.
+      type: float
+    seconds_to_capture:
+      description: Seconds from the start of the capture kernel to the end of its work.
+      type: float
+    seconds_unreachable:
+      description: Seconds from the panic until the host answered again.
+      type: float
+    memory_low_water:
+      description: The least memory that was available in the capture kernel, in bytes.
+      type: int
+    recommended_crashkernel:
+      description: What the capture needed at its worst and a quarter more, as a value for C(crashkernel=).
+      type: str
+inputs:
+  description: What a crash test now would prove. The host is V(proven) while RV(proof.inputs) equals it.
+  returned: success
+  type: dict
+  contains:
+    release:
+      description: The kernel.
+      type: str
+    digest:
+      description: RV(image.digest) of the image that is loaded.
+      type: str
+    reserved_bytes:
+      description: Bytes that are reserved.
+      type: int
+    cmdline:
+      description: The capture kernel's command line.
+      type: str
+vmcores:
+  description: The newest dumps in RV(target.directory), newest first. Only their headers were read.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    directory:
+      description: The dump's own directory.
+      type: str
+    path:
+      description: The vmcore in it, empty if there is none.
+      type: str
+    files:
+      description: What lies there, of the names that a capture writes.
+      type: list
+      elements: str
+    bytes:
+      description: Size of the vmcore.
+      type: int
+    format:
+      description: V(kdump) or V(elf), empty if there is no vmcore.
+      type: str
+    verdict:
+      description: V(complete), V(incomplete), V(broken), V(unknown), or V(missing) if there is no vmcore.
+      type: str
+    problems:
+      description: Why it is not complete.
+      type: list
+      elements: str
+    release:
+      description: The kernel that crashed.
+      type: str
+    crash_time:
+      description: When, UTC.
+      type: str
+    panic:
+      description: The kernel's own words for it, from C(vmcore-dmesg.txt).
+      type: str
+    capture:
+      description:
+        - What the capture kernel wrote about its work (C(capture.json)). C(digest) of its image, C(status) (0 for
+          success), C(seconds), C(memory_total) and C(memory_low_water) in bytes, C(phases) with C(name), C(seconds)
+          and C(exit). Null if there is nothing to be understood.
+      type: dict
+"""
+
+from ansible_collections.vmcore.kdump.plugins.module_utils import engine, expectation, status
+from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_info
+
+EXPECT = {
+    "readiness": {"type": "str", "choices": ["pending_reboot", "armed", "proven"]},
+    "conf": {"type": "dict"},
+    "crashkernel": {"type": "raw"},
+    "kernels": {"type": "list", "elements": "str", "default": ["ALL"]},
+    "sysconfig": {"type": "dict"},
+    "cmdline_append": {"type": "str"},
+    "cmdline_remove": {"type": "list", "elements": "str"},
+    "nr_cpus": {"type": "int"},
+    "triggers": {"type": "dict"},
+}
+
+
+def report(host, params):
+    found = status.observe(host, params["engine"], params["vmcores"])
+    result = status.report(found)
+    if params["expect"] is not None:
+        expected = expectation.judge(host, found, params["expect"])
+        result.update(expected=dict(expected._asdict()), meets_expectations=not expected.differs)
+    return result
+
+
+def main():
+    run_info(
+        {
+            "engine": {"type": "str", "choices": engine.CHOICES, "default": "auto"},
+            "vmcores": {"type": "int", "default": 5},
+            "expect": {"type": "dict", "options": EXPECT},
+        },
+        report,
+    )
+
+
+if __name__ == "__main__":
+    main()
