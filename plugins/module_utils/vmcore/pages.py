@@ -1,0 +1,110 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The table of page descriptors of a kdump-compressed dump. Private to this collection.
+
+page_desc: i64 offset, u32 size, u32 flags, u64 page_flags. A million of them are 24 MB, so that they are checked by
+columns: the extremes of a chunk are compared, and single descriptors are looked at only where an extreme is out of bounds.
+"""
+
+import array
+import struct
+from typing import List, NamedTuple, Optional, Tuple
+
+from .result import KEPT, Findings
+from .source import Source
+
+DESCRIPTOR = struct.Struct("<qIIQ")
+CHUNK = 1 << 16  # descriptors
+COMPRESSIONS = {0x1: "zlib", 0x2: "lzo", 0x4: "snappy", 0x20: "zstd"}
+NATIVE = "<" if struct.pack("=H", 1) == b"\1\0" else ">"
+# 1 TiB of 4 KiB pages: 6 GiB of descriptors.
+MAX_DESCRIPTORS = 1 << 28
+
+
+class Table(NamedTuple):
+    """`count` descriptors from byte `offset` on; page data begin at byte `data` at the earliest."""
+
+    order: str
+    offset: int
+    count: int
+    data: int
+    page_size: int
+
+
+def check_table(source: Source, table: Table, findings: Findings, deep: bool) -> Optional[int]:
+    """Check where descriptors point: of all of them, or without `deep` of the first and the last chunk.
+
+    Returns where the first chunk's page data begin, None where nothing of it points anywhere.
+    """
+    end = table.offset + table.count * DESCRIPTOR.size
+    if end > source.size:
+        findings.incomplete(
+            "The table of page descriptors lies at bytes %d to %d; the file ends at %d." % (table.offset, end, source.size)
+        )
+    if table.count > MAX_DESCRIPTORS and deep:
+        findings.unknown("The dump has %d pages: more than are checked one by one here." % table.count)
+    numbers = range(0, table.count, CHUNK)
+    if not deep or table.count > MAX_DESCRIPTORS:
+        numbers = sorted({0, max(0, table.count - CHUNK)}) if table.count else []
+    lowest = None
+    lost = checked = 0
+    for number in numbers:
+        data = source.read_at(table.offset + number * DESCRIPTOR.size, min(CHUNK, table.count - number) * DESCRIPTOR.size)
+        if len(data) < DESCRIPTOR.size:
+            break
+        here, missing = check_chunk(data[: len(data) // DESCRIPTOR.size * DESCRIPTOR.size], number, source.size, table, findings)
+        lowest = here if number == 0 else lowest
+        checked += len(data) // DESCRIPTOR.size
+        lost += missing
+    findings.learn(pages_checked=checked or None, pages_lost=lost or None)
+    if lost:
+        findings.incomplete(
+            "%d pages have a descriptor without an offset: the writer stopped, as on a full target, before it wrote them." % lost
+        )
+    return lowest
+
+
+def columns(data: bytes, order: str) -> Tuple[List[int], List[int], List[int]]:
+    """The offsets, sizes and flags of descriptors."""
+    wide, narrow = array.array("q", data), array.array("I", data)
+    if order != NATIVE:
+        wide.byteswap()
+        narrow.byteswap()
+    return wide[0::3], narrow[2::6], narrow[3::6]
+
+
+def check_chunk(data: bytes, number: int, end: int, table: Table, findings: Findings) -> Tuple[Optional[int], int]:
+    """(the lowest offset, how many have none) of the descriptors in data, the first of which has this number."""
+    offsets, sizes, flags = columns(data, table.order)
+    lost = offsets.count(0)
+    lowest = min(offsets)
+    good = lowest >= table.data and min(sizes) > 0 and max(sizes) <= table.page_size
+    if good and max(offsets) + max(sizes) <= end and set(flags) <= {0, *COMPRESSIONS}:
+        return lowest, lost
+    told = 0
+    for index, (offset, size, flag) in enumerate(zip(offsets, sizes, flags)):
+        if offset != 0 and not check_one(number + index, (offset, size, flag), end, table, findings):
+            told += 1
+            if told == KEPT:
+                break
+    pointing = [offset for offset in offsets if offset > 0]
+    return (min(pointing) if pointing else None), lost
+
+
+def check_one(number: int, descriptor: Tuple[int, int, int], end: int, table: Table, findings: Findings) -> bool:
+    """Whether a descriptor is right; says why not."""
+    offset, size, flag = descriptor
+    place = "Page descriptor %d at byte %d " % (number, table.offset + number * DESCRIPTOR.size)
+    if offset < table.data:
+        findings.broken(place + "points to byte %d, where the headers are." % offset)
+    elif not 0 < size <= table.page_size:
+        findings.broken(place + "gives its page %d bytes; a page has %d." % (size, table.page_size))
+    elif flag not in (0, *COMPRESSIONS):
+        findings.broken(place + "has the unknown flags 0x%x." % flag)
+    elif offset + size > end:
+        findings.incomplete(
+            place + "points to bytes %d to %d; the file ends at %d: it was cut off." % (offset, offset + size, end)
+        )
+    else:
+        return True
+    return False
