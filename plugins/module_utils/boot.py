@@ -343,7 +343,9 @@ def _remove_folders(host: Any, folders: List[str]) -> None:
     for folder in folders:
         host.remove_empty_directory(folder)
         if host.is_dir(folder):
-            raise fail("%s holds files that this collection did not write: %s." % (folder, ", ".join(host.listdir(folder))),
-                       "Move them away, then run again.")  # fmt: skip
+            raise fail(
+                "%s holds what this collection did not write: %s." % (folder, ", ".join(host.listdir(folder))),
+                "Move it away, then run again.",
+            )
 
 

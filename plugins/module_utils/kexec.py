@@ -67,7 +67,7 @@ def settings(host: Any) -> Dict[str, str]:
         own = sysconfig.parse(host.read_text(layout.SYSCONFIG, ""))
     except KdumpError as error:
         named = [problem._replace(message=layout.SYSCONFIG + ": " + problem.message) for problem in error.problems]
-        raise KdumpError(named)
+        raise KdumpError(named) from error
     return dict(sysconfig.defaults(host.kernel.machine), **own)
 
 
@@ -259,7 +259,7 @@ def _load(host: Any, wanted: Loaded, previous: Optional[Loaded], needed: int) ->
     try:
         method = _call(host, wanted, needed)
     except KdumpError as error:
-        raise KdumpError(error.problems + [_restore(host, wanted.type, previous)])
+        raise KdumpError(error.problems + [_restore(host, wanted.type, previous)]) from error
     _remember(host, wanted, method)
     if wanted.digest:
         store.prune(host, _images_to_keep(host, wanted.initrd))
@@ -307,7 +307,7 @@ def _call(host: Any, wanted: Loaded, needed: int) -> str:
     except OSError as error:
         if error.errno != errno.ENOSYS or host.which("kexec") is None:
             now = facts(host, wanted.type)._replace(kernel=wanted.kernel, initrd=wanted.initrd, needed=needed)
-            raise KdumpError([explain(error.errno or 0, now)])
+            raise KdumpError([explain(error.errno or 0, now)]) from error
         method = "kexec-tools"
         _call_kexec_tools(host, wanted)
     if not is_loaded(host, wanted.type):
@@ -335,7 +335,7 @@ def _unload(host: Any, kind: str) -> None:
     try:
         host.kexec_unload(kind == "crash")
     except OSError as error:
-        raise KdumpError([explain(error.errno or 0, facts(host, kind))])
+        raise KdumpError([explain(error.errno or 0, facts(host, kind))]) from error
     if is_loaded(host, kind):
         raise fail("The %s kernel is still loaded after it was unloaded." % kind, "See dmesg.")
     host.remove(state_file(kind))

@@ -54,7 +54,7 @@ def capture_cmdline(
     added = cmdline.split(settings.get("KDUMP_COMMANDLINE_APPEND", ""))
     apicid = boot_apicid(cpuinfo)
     if apicid is not None:
-        # The panic may run on any CPU: without this the capture kernel sends INIT to the boot CPU and resets the machine.
+        # The panic may be on any CPU; from another, INIT to the boot CPU would reset the machine.
         added.append("disable_cpu_apicid=%d" % apicid)
     for name in watchdogs:
         added += ["%s.pretimeout=0" % name] + (["hpwdt.kdumptimeout=0"] if name == "hpwdt" else [])

@@ -93,9 +93,9 @@ def remove(host: Host, options: argparse.Namespace) -> int:
     check_release(options.kernel)
     with host.lock(layout.LOCK):
         present = kexec.loaded(host)
-        own = re.compile(re.escape(options.kernel) + r"-[0-9a-f]{16}\.img$")
+        own = re.compile(re.escape("%s/%s" % (layout.IMAGE_DIR, options.kernel)) + r"-[0-9a-f]{16}\.img$")
         images = store.images(host)
-        gone = [path for path in images if own.match(path.rsplit("/", 1)[-1]) and not (present and present.initrd == path)]
+        gone = [path for path in images if own.match(path) and not (present and present.initrd == path)]
         store.prune(host, [path for path in images if path not in gone])
         for path in gone:
             _say("removed " + path)
@@ -114,7 +114,7 @@ def unload(host: Host, options: argparse.Namespace) -> int:
 
 
 def status(host: Host, options: argparse.Namespace) -> int:
-    """Exit code 0 when a capture kernel is loaded, 3 when none is, as `systemctl status` and `kdumpctl status` have it."""
+    """Exit code 0 when a capture kernel is loaded, 3 when none is, as with `kdumpctl status`."""
     found: Dict[str, Any] = kexec.report(host, kexec.REQUEST)
     if options.json:
         print(json.dumps(found, sort_keys=True))
