@@ -10,8 +10,16 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from .conf_collector import check_with_target, fit, warn_collector
 from .conf_directives import (
-    COMMAND, DIRECTIVES, FLAG, LIST, TARGETS, YES_NO, canonical, mount_argument, unknown_name,
-)  # fmt: skip
+    COMMAND,
+    DIRECTIVES,
+    FLAG,
+    LIST,
+    TARGETS,
+    YES_NO,
+    canonical,
+    mount_argument,
+    unknown_name,
+)
 from .conf_text import Line, edit_lines, lex, uncarried
 from .problems import KdumpError, Problem, shown
 from .scalars import scalar
@@ -113,12 +121,19 @@ def _combination_problems(options: Dict[str, str], target: Target) -> Iterator[P
 
 # --- editing -------------------------------------------------------------------------------------------------------
 def edit(text: str, options: Dict[str, Any], remove: List[str], purge: bool) -> str:
+    """As attempt(), with KdumpError for what no line can hold. Whether the result makes sense is parse()'s to say."""
+    edited, problems = attempt(text, options, remove, purge)
+    if problems:
+        raise KdumpError(problems)
+    return edited
+
+
+def attempt(text: str, options: Dict[str, Any], remove: List[str], purge: bool) -> Tuple[str, List[Problem]]:
     """The text of kdump.conf with these options set and the names in `remove` gone; with `purge`, no other options.
 
-    Values are as YAML gives them: text, numbers, booleans for what is 0 or 1 or yes or no, lists for what takes words.
-    makedumpfile's -F is put in or taken out as the target needs it, because kdump fails otherwise.
-    KdumpError for what kdump.conf cannot hold, with what is wrong with the rest as well; whether a result that can be
-    written makes sense is parse()'s to say.
+    With it, the problems of the options that no line can hold, which are left out. Values are as YAML gives them: text,
+    numbers, booleans for what is 0 or 1 or yes or no, lists for what takes words. makedumpfile's -F is put in or taken
+    out as the target needs it, because kdump fails otherwise.
     """
     wanted: Dict[str, str] = {}
     problems: List[Problem] = []
@@ -130,12 +145,10 @@ def edit(text: str, options: Dict[str, Any], remove: List[str], purge: bool) -> 
             wanted[canonical(str(name))] = found
     edited = edit_lines(text, wanted, remove, purge)
     conf = parse(edited)
-    if problems:
-        raise KdumpError(problems + conf.problems)
     collector = conf.options.get("core_collector", "")
-    if collector == fit(collector, conf.target.kind):
-        return edited
-    return edit_lines(edited, {"core_collector": fit(collector, conf.target.kind)}, [], False)
+    if collector != fit(collector, conf.target.kind):
+        edited = edit_lines(edited, {"core_collector": fit(collector, conf.target.kind)}, [], False)
+    return edited, problems
 
 
 def _asked(name: str, value: Any) -> Tuple[str, List[Problem]]:
@@ -144,7 +157,7 @@ def _asked(name: str, value: Any) -> Tuple[str, List[Problem]]:
         return "", [unknown_name(name, str(value))]
     text, complaint, hint = _text(DIRECTIVES[canonical(name)].kind, value)
     if complaint:
-        return "", [Problem("%s %s" % (name, complaint), hint, name, shown(str(value)))]
+        return "", [Problem("%s %s" % (name, complaint), hint, name, "" if value is None else shown(str(value)))]
     problem = uncarried(name, text)
     return text, [problem] if problem else []
 

@@ -19,8 +19,10 @@ _LONG = (
     "dry-run show-stats extension="
 ).split()
 # Flags that make makedumpfile do something else than writing the one dump that kdump asks it for.
-_OTHER_WORK = ("-g", "-h", "-R", "-v", "--split", "--reassemble", "--vtop", "--dump-dmesg", "--partial-dmesg", "--help")
-_OTHER_WORK += ("--mem-usage", "--check-params", "--dry-run", "--diskset", "--splitblock-size")
+_OTHER_WORK = (
+    "-g -h -R -v --split --reassemble --vtop --dump-dmesg --partial-dmesg --help --mem-usage --check-params --dry-run "
+    "--diskset --splitblock-size"
+).split()
 COMPRESSIONS = {"-c": "zlib", "-l": "lzo", "-p": "snappy", "-z": "zstd"}
 _MAX_LEVELS = 5  # NUM_ARRAY_DUMP_LEVEL in makedumpfile.h
 _NUMBERS = {"--message-level": 31, "--num-threads": 4096, "-b": 10, "--cyclic-buffer": 1 << 31}
@@ -104,7 +106,7 @@ def check_with_target(collector: str, kind: str) -> Iterator[Problem]:
     elif name == "cat" and kind not in _STREAMED:
         message = "core_collector cat writes to its standard output, and this target takes a file."
         hint = "Write `core_collector cp --sparse=always`, or use makedumpfile."
-    elif name == "cp" and kind in _STREAMED or name == "scp" and kind == "raw":
+    elif (name == "cp" and kind in _STREAMED) or (name == "scp" and kind == "raw"):
         message = "core_collector %s writes to a file, and a dump to %s is streamed." % (name, kind)
         hint = "Write `core_collector cat`, or use makedumpfile with -F."
     if message:

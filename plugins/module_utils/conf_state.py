@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Tuple
 from . import conf
 from .conf_check import check_host, dump_directory, warn_host
 from .plan import Plan, Step, write_file
-from .problems import KdumpError, fail
+from .problems import KdumpError, Problem, fail
 
 Params = Dict[str, Any]
 
@@ -18,8 +18,9 @@ def decide(host: Any, params: Params, backup_suffix: str = "") -> Plan:
     `params` are those of the module conf. `backup_suffix` ends the name of a backup.
     """
     path = params["path"]
-    before, after = _texts(host, params)
+    before, after, refused = _texts(host, params)
     wanted = conf.parse(after)
+    wanted = wanted._replace(problems=refused + wanted.problems)
     problems = wanted.problems + (check_host(host, wanted, params["_check"]) if params["check_host"] else [])
     if problems:
         raise KdumpError(problems)
@@ -49,16 +50,17 @@ def report(host: Any, params: Params, backup_suffix: str = "") -> Dict[str, Any]
     return result
 
 
-def _texts(host: Any, params: Params) -> Tuple[str, str]:
-    """The file as it is, and as it shall be. A file that is not there, and gets nothing to hold, stays away."""
+def _texts(host: Any, params: Params) -> Tuple[str, str, List[Problem]]:
+    """The file as it is, as it shall be, and why not. A missing file that would hold nothing is not made."""
     path = params["path"]
     if host.exists(path) and not host.is_file(path):
         raise fail("%s is not a file." % path, "Name the configuration file, such as /etc/kdump.conf.", "path", path)
-    if host.exists(path):
-        before = host.read_text(path)
-        return before, conf.edit(before, params["options"], params["remove"], params["purge"])
-    after = conf.edit(conf.NEW_FILE, params["options"], params["remove"], params["purge"])
-    return "", "" if after == conf.NEW_FILE else after
+    there = host.exists(path)
+    before = host.read_text(path) if there else conf.NEW_FILE
+    after, problems = conf.attempt(before, params["options"], params["remove"], params["purge"])
+    if not there:
+        return "", "" if after == before else after, problems
+    return before, after, problems
 
 
 def _backup(host: Any, path: str, suffix: str) -> Step:

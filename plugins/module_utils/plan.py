@@ -34,7 +34,12 @@ class Plan:
     def diff(self) -> List[Dict[str, str]]:
         """Ansible's diff structure, rendered from the steps, so that check mode and a real run say the same."""
         return [
-            {"before_header": step.title, "after_header": step.title, "before": step.before, "after": step.after}
+            {
+                "before_header": step.title,
+                "after_header": step.title,
+                "before": _as_utf8(step.before),
+                "after": _as_utf8(step.after),
+            }
             for step in self.steps
         ]
 
@@ -43,9 +48,16 @@ class Plan:
             step.apply(host)
 
 
+def _as_utf8(text: str) -> str:
+    """Text with its bytes that are no UTF-8 written as \\xNN: Ansible refuses a result that holds such bytes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def write_file(path: str, before: str, after: str, mode: int = 0o644) -> Step:
     """A step that writes a text file atomically; an existing file keeps its own mode and owner."""
-    return Step("write " + path, lambda host: host.write(path, after.encode("utf-8", "surrogateescape"), mode), before, after)
+    return Step(
+        "write " + path, lambda host: host.write(path, after.encode("utf-8", "surrogateescape"), mode), before, after
+    )
 
 
 def remove_file(path: str, before: str = "") -> Step:

@@ -36,4 +36,9 @@ def fail(message: str, hint: str, option: str = "", value: str = "") -> KdumpErr
 def shown(value: str, most: int = 120) -> str:
     """A value as a message may show it, whatever it holds: one line, printable, cut after `most` characters."""
     value = value if len(value) <= most else value[:most] + "…"
-    return "".join(char if char.isprintable() else "\\x%02x" % ord(char) for char in value)
+    return "".join(char if char.isprintable() else _escaped(char) for char in value)
+
+
+def _escaped(char: str) -> str:
+    """A character that cannot be printed, by its number; for a byte that is no UTF-8, by that byte's."""
+    return "\\x%02x" % (ord(char) - 0xDC00 if 0xDC80 <= ord(char) <= 0xDCFF else ord(char))

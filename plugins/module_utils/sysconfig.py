@@ -155,7 +155,7 @@ def _escaped(text: str, at: int, only: str) -> Tuple[str, int]:
 def _refuse_special(text: str, at: int, special: str, dollar_quotes: str) -> None:
     """Refuse what the shell would act on. A `$` that no name follows is one."""
     char, after = text[at], text[at + 1 : at + 2]
-    if char == "$" and after and (after.isalnum() or after in "_{(@*#?$!-" + dollar_quotes) or char == "`":
+    if (char == "$" and after and (after.isalnum() or after in "_{(@*#?$!-" + dollar_quotes)) or char == "`":
         raise _NotPlain("holds an expansion (`$` or a backquote) that only a shell can follow")
     if char == "\r":
         raise _NotPlain("has the line end of Windows")

@@ -3,13 +3,12 @@
 import subprocess
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from ansible_collections.vmcore.kdump.plugins.module_utils import sysconfig
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 from ansible_collections.vmcore.kdump.plugins.module_utils.sysconfig import NEW_FILE, defaults, edit, parse, unknown
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 SHELLS = ("dash", "bash")
 
@@ -49,7 +48,7 @@ def systemd(text):
             state = char
         elif state in ("pre-value", "value") and char == "\\":
             state, trailing = "value-escape", 0
-        elif state == "pre-value" and char not in " \t" or state == "value":
+        elif (state == "pre-value" and char not in " \t") or state == "value":
             value += char
             trailing = trailing + 1 if char in " \t" else 0
             state = "value"
@@ -168,7 +167,9 @@ def test_hostile_text_is_read_or_refused(text):
         str(error).encode("utf-8")
 
 
-TOKENS = st.sampled_from(list("ab'\"\\$#=; \n\t`~(){}&") + ["V=", "\nV=", "export ", "if ", "fi\n", "\\\n", "W=", "\\\""])
+TOKENS = st.sampled_from(
+    list("ab'\"\\$#=; \n\t`~(){}&") + ["V=", "\nV=", "export ", "if ", "fi\n", "\\\n", "W=", '\\"']
+)
 
 
 @settings(deadline=None, max_examples=150)
@@ -195,7 +196,10 @@ SHELLISH = st.lists(st.sampled_from(list("ab'\"\\$`#=; \t!~*{}()%\u00c1\u0441"))
 
 
 @settings(deadline=None, max_examples=100)
-@given(ANY | SHELLISH, st.sampled_from(["", "V=1\n", "export V=1\n", "#V=x\nW=1\n", "V=1 # x\n", "# a \\\nV=0\n", "#V \\\n"]))
+@given(
+    ANY | SHELLISH,
+    st.sampled_from(["", "V=1\n", "export V=1\n", "#V=x\nW=1\n", "V=1 # x\n", "# a \\\nV=0\n", "#V \\\n"]),
+)
 def test_dash_bash_and_systemd_read_back_what_was_written(tmp_path_factory, value, before):
     text = edit(before, {"V": value}, [])
     assert parse(text)["V"] == value
@@ -324,9 +328,9 @@ def test_defaults_are_those_of_the_stock_file():
     assert defaults("x86_64") == {
         "KDUMP_COMMANDLINE_REMOVE": "hugepages hugepagesz slub_debug quiet log_buf_len swiotlb hugetlb_cma "
         "ignition.firstboot cma",
-        "KDUMP_COMMANDLINE_APPEND": "novmcoredd hugetlb_cma=0 kfence.sample_interval=0 initramfs_options=size=90% irqpoll "
-        "nr_cpus=1 reset_devices cgroup_disable=memory mce=off numa=off udev.children-max=2 panic=10 acpi_no_memhotplug "
-        "transparent_hugepage=never nokaslr hest_disable cma=0 pcie_ports=compat",
+        "KDUMP_COMMANDLINE_APPEND": "novmcoredd hugetlb_cma=0 kfence.sample_interval=0 initramfs_options=size=90% "
+        "irqpoll nr_cpus=1 reset_devices cgroup_disable=memory mce=off numa=off udev.children-max=2 panic=10 "
+        "acpi_no_memhotplug transparent_hugepage=never nokaslr hest_disable cma=0 pcie_ports=compat",
     }
 
 
