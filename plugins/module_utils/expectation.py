@@ -56,7 +56,7 @@ def _conf_differs(host: Any, options: Dict[str, Any], status: Status) -> bool:
     }  # fmt: skip
     parts = Parts()
     plan = parts.of(None, conf_state.decide, host, params)
-    after = conf.edit(status.text or "", parts.of({}, conf.values, options), [], False)
+    after = conf.attempt(status.text or "", options, [], False)[0]  # what is refused, decide() has named
     parts.of("", _wanted_digest, host, status.release, conf.parse(after), status.settings.get("KDUMP_BOOTDIR", ""))
     if parts.errors:
         raise KdumpError(parts.errors)
