@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Tuple
 
 from . import conf
 from .conf_check import check_host, dump_directory, warn_host
-from .plan import Plan, Step, write_file
+from .plan import Plan, Step, remove_file, write_file
 from .problems import KdumpError, Problem, fail
 
 Params = Dict[str, Any]
@@ -15,7 +15,8 @@ Params = Dict[str, Any]
 def decide(host: Any, params: Params, backup_suffix: str = "") -> Plan:
     """The plan that makes the file as asked; KdumpError with everything that would be wrong with it.
 
-    `params` are those of the module conf. `backup_suffix` ends the name of a backup.
+    `params` are those of the module conf. `backup_suffix` ends the name of a backup. A file that would hold nothing but
+    the header of NEW_FILE is not made, or removed.
     """
     path = params["path"]
     before, after, refused = _texts(host, params)
@@ -24,11 +25,14 @@ def decide(host: Any, params: Params, backup_suffix: str = "") -> Plan:
     problems = wanted.problems + (check_host(host, wanted, params["_check"]) if params["check_host"] else [])
     if problems:
         raise KdumpError(problems)
+    there = host.exists(path)
     steps: List[Step] = []
-    if after != before:
-        if params["backup"] and before:
-            steps.append(_backup(host, path, backup_suffix))
-        steps.append(write_file(path, before, after))
+    if there and params["backup"] and after != before:
+        steps.append(_backup(host, path, backup_suffix))
+    if there and after == conf.NEW_FILE:
+        steps.append(remove_file(path, before))
+    elif after != before:
+        steps.append(write_file(path, before if there else "", after))
     directory = dump_directory(host, wanted) if params["create_path"] else None
     if directory and not host.is_dir(directory):
         steps.append(Step("create " + directory, lambda host: host.make_directories(directory), "", directory + "/\n"))
@@ -51,15 +55,12 @@ def report(host: Any, params: Params, backup_suffix: str = "") -> Dict[str, Any]
 
 
 def _texts(host: Any, params: Params) -> Tuple[str, str, List[Problem]]:
-    """The file as it is, as it shall be, and why not. A missing file that would hold nothing is not made."""
+    """The file as it is (NEW_FILE for a missing one), as it shall be, and why not."""
     path = params["path"]
     if host.exists(path) and not host.is_file(path):
         raise fail("%s is not a file." % path, "Name the configuration file, such as /etc/kdump.conf.", "path", path)
-    there = host.exists(path)
-    before = host.read_text(path) if there else conf.NEW_FILE
+    before = host.read_text(path, conf.NEW_FILE)
     after, problems = conf.attempt(before, params["options"], params["remove"], params["purge"])
-    if not there:
-        return "", "" if after == before else after, problems
     return before, after, problems
 
 

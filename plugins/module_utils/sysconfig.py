@@ -11,7 +11,7 @@ import difflib
 import re
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
-from .plan import Plan, write_file
+from .plan import Plan, remove_file, write_file
 from .problems import KdumpError, Problem, fail, shown
 from .scalars import scalar
 
@@ -341,17 +341,20 @@ def defaults(machine: str) -> Dict[str, str]:
 
 # --- the module ----------------------------------------------------------------------------------------------------
 def decide(host: Any, params: Dict[str, Any]) -> Plan:
-    """The plan that makes the file as asked. A file that is not there, and gets nothing to hold, stays away."""
+    """The plan that makes the file as asked. One that would hold nothing but our header is not made, or removed."""
     path = params["path"]
     if host.exists(path) and not host.is_file(path):
         raise fail("%s is not a file." % path, "Name a sysconfig file, such as /etc/sysconfig/kdump.", "path", path)
     there = host.exists(path)
-    before = host.read_text(path) if there else NEW_FILE
+    before = host.read_text(path, NEW_FILE)
     after = edit(before, params["settings"], params["remove"])
-    if after == before:
+    if there and after == NEW_FILE:
+        step = remove_file(path, before)
+    elif after != before:
+        step = write_file(path, before if there else "", after)
+    else:
         return Plan([])
-    step = write_file(path, before if there else "", after)
-    return Plan([step._replace(before=without_secrets(step.before), after=without_secrets(after))])
+    return Plan([step._replace(before=without_secrets(step.before), after=without_secrets(step.after))])
 
 
 def report(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:

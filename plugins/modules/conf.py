@@ -21,7 +21,9 @@ extends_documentation_fragment:
   - vmcore.kdump.attributes
 options:
   path:
-    description: The file.
+    description:
+      - The file. It is created, with a comment that says by what, if there is none and O(options) is not empty. It is
+        removed when nothing but that comment is left of it.
     type: path
     default: /etc/kdump.conf
   options:

@@ -247,6 +247,19 @@ def test_a_new_file_says_who_wrote_it_and_an_empty_wish_makes_none(host):
     }  # fmt: skip
 
 
+def test_a_file_of_ours_that_holds_nothing_more_goes(host):
+    asked = params(remove=["path"], backup=True)
+    host.write("/etc/kdump.conf", (NEW_FILE + "path /x\n").encode())
+    plan = conf_state.decide(host, asked, "1~")
+    assert plan.diff()[-1]["after"] == ""
+    plan.apply(host)
+    assert not host.exists("/etc/kdump.conf") and host.is_file("/etc/kdump.conf.1~")
+    assert not conf_state.decide(host, asked).changed
+    host.write("/etc/kdump.conf", b"path /x\n")
+    conf_state.decide(host, asked, "1~").apply(host)
+    assert host.read_text("/etc/kdump.conf") == ""
+
+
 def test_nothing_is_touched_while_anything_is_wrong(host):
     host.write("/etc/kdump.conf", b"bogus 1\n")
     asked = params(options={"failure_action": "explode", "path": "/a#b", "kdump_pre": "/nope"}, check_host=True)

@@ -292,6 +292,13 @@ def test_an_empty_file_keeps_what_it_is_and_gets_no_header(host):
     assert sysconfig.decide(host, params(settings={"KDUMP_IMG": "x"})).diff()[0]["after"] == 'KDUMP_IMG="x"\n'
 
 
+def test_a_file_of_ours_that_holds_nothing_more_goes(host):
+    host.write("/etc/sysconfig/kdump", (NEW_FILE + "A=1\n").encode())
+    sysconfig.decide(host, params(remove=["A"])).apply(host)
+    assert not host.exists("/etc/sysconfig/kdump")
+    assert not sysconfig.decide(host, params(remove=["A"])).changed
+
+
 def test_a_directory_is_refused(host):
     host.make_directories("/etc/sysconfig/kdump")
     with pytest.raises(KdumpError):
