@@ -6,7 +6,7 @@
     signature(text) -> Signature                what panicked, out of a vmcore-dmesg.txt
 """
 
-from .inspect import inspect
+from .dump import inspect
 from .result import VmcoreInfo
 from .triage import Signature, signature
 

@@ -1,0 +1,295 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Whole dumps are complete, damaged ones are not, and nothing in a file raises or takes long."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import struct
+import time
+
+import pytest
+import vmcore_builder as build
+
+from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore import diskdump, dump, flattened, inspect, vmcoreinfo, wrappers
+from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore.result import Findings
+from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore.source import Source
+
+hypothesis = pytest.importorskip("hypothesis")
+given, st = hypothesis.given, pytest.importorskip("hypothesis.strategies")
+
+KDUMP, ELF = build.kdump(), build.elf()
+FLAT = build.flat(KDUMP)
+TABLE = 4 * build.PAGE  # header, sub header and notes, two bitmaps of a block
+
+
+def look(data, deep=True):
+    return inspect(io.BytesIO(data), len(data), deep)
+
+
+def put(data, at, form, *values):
+    changed = bytearray(data)
+    struct.pack_into(form, changed, at, *values)
+    return bytes(changed)
+
+
+# --- whole ones ------------------------------------------------------------------------------------------------
+WHOLE = {
+    "kdump zlib": (KDUMP, {"format": "kdump", "compression": "zlib", "pages_decompressed": 25}),
+    "kdump lzo": (build.kdump(compression="lzo"), {"compression": "lzo", "pages_decompressed": 0}),
+    "kdump snappy": (build.kdump(compression="snappy"), {"compression": "snappy"}),
+    "kdump zstd": (build.kdump(compression="zstd"), {"compression": "zstd"}),
+    "kdump uncompressed, level 0": (build.kdump(compression="none", level=0), {"compression": "none", "dump_level": 0}),
+    "kdump s390x": (build.kdump(">", "s390x"), {"byte_order": "big", "machine": "s390x", "word_bits": 64}),
+    "kdump i686": (build.kdump(machine="i686"), {"machine": "i686", "word_bits": 32}),
+    "kdump armv7l": (build.kdump(machine="armv7l"), {"machine": "armv7l", "word_bits": 32}),
+    "kdump part of a split": (build.kdump(split=(20, 60)), {"split": True, "pages": 20, "pages_checked": 20}),
+    "kdump header version 5": (build.kdump(version=5), {"pages": 40}),
+    "flattened": (FLAT, {"flattened": True, "format": "kdump", "rearranged_bytes": len(KDUMP)}),
+    "flattened, one record": (build.flat(KDUMP, 1 << 20), {"flattened": True}),
+    "flattened, bytes behind the end record": (FLAT + bytes(512), {"flattened": True}),
+    "flattened elf": (build.flat(ELF), {"flattened": True, "format": "elf"}),
+    "elf": (ELF, {"format": "elf", "pages": 17, "compression": "none", "machine": "x86_64"}),
+    "elf big-endian": (build.elf(">", machine=22), {"byte_order": "big", "machine": "s390x"}),
+    "elf 32-bit": (build.elf(bits=32, machine=3), {"word_bits": 32, "machine": "i686"}),
+    "elf with extended numbering": (build.elf(xnum=True), {"pages": 17}),
+    "gzip": (gzip.compress(FLAT), {"wrapper": "gzip", "flattened": True}),
+    "gzip of two members": (gzip.compress(FLAT[:9000]) + gzip.compress(FLAT[9000:]), {"wrapper": "gzip"}),
+    "bzip2": (bz2.compress(FLAT), {"wrapper": "bzip2"}),
+    "xz": (lzma.compress(FLAT, preset=0), {"wrapper": "xz"}),
+}
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["shallow", "deep"])
+@pytest.mark.parametrize("data, expected", WHOLE.values(), ids=list(WHOLE))
+def test_a_whole_dump_is_complete(data, expected, deep):
+    found = look(data, deep)
+    assert (found.verdict, found.complete, found.problems) == ("complete", True, [])
+    assert (found.release, found.build_id, found.page_size) == (build.RELEASE, build.BUILD_ID, build.PAGE)
+    assert (found.crash_time, found.crash_epoch) == ("2025-11-24T16:00:00Z", build.CRASHTIME)
+    assert found.kernel_offset == 0xC200000 and found.bytes == len(data)
+    if found.word_bits == 64:
+        assert found.hostname == "crashme"
+    if not deep:
+        expected = {name: value for name, value in expected.items() if name != "pages_decompressed"}
+    assert {name: getattr(found, name) for name in expected} == expected
+
+
+def test_facts_of_the_header_stand_in_for_a_missing_vmcoreinfo():
+    found = look(build.kdump(vmcoreinfo=b""))
+    assert (found.release, found.build_id, found.crash_epoch) == (build.RELEASE, "", build.CRASHTIME + 5)
+
+
+# --- damaged ones ----------------------------------------------------------------------------------------------
+HUGE = 1 << 62
+FIRST_DATA = TABLE + 24 * 40
+ZLIB_PAGE = struct.unpack_from("<q", KDUMP, TABLE + 24)[0]
+DAMAGED = {
+    "incomplete flag": (build.kdump(status=8), "incomplete", "incomplete flag"),
+    "incomplete flag, big-endian": (build.kdump(">", "s390x", status=8), "incomplete", "incomplete flag"),
+    "elf incomplete flag": (build.elf(flags=1), "incomplete", "incomplete flag"),
+    "elf 32-bit big-endian incomplete flag": (build.elf(">", 32, flags=1, machine=20), "incomplete", "incomplete flag"),
+    "cut in the last page": (KDUMP[:-1], "incomplete", "Page descriptor 38"),
+    "cut within the descriptors": (KDUMP[: TABLE + 100], "incomplete", "table of page descriptors"),
+    "cut within the bitmap": (KDUMP[: TABLE - 9], "incomplete", "bitmaps lie"),
+    "cut within the notes": (KDUMP[: build.PAGE + 200], "incomplete", "note"),
+    "cut within the header": (KDUMP[:300], "broken", "block size"),
+    "descriptors never written": (
+        KDUMP[: TABLE + 240] + bytes(24 * 30) + KDUMP[FIRST_DATA:], "incomplete", "30 pages have a descriptor without"),
+    "one descriptor lost": (put(KDUMP, TABLE + 24 * 7, "<qIIQ", 0, 0, 0, 0), "incomplete", "1 pages have"),
+    "second bitmap never written": (
+        KDUMP[: 3 * build.PAGE] + bytes(build.PAGE) + KDUMP[TABLE:], "incomplete", "marks no page"),
+    "second bitmap half written": (put(KDUMP, 3 * build.PAGE + 5, "<5x"), "incomplete", "room for 40 descriptors"),
+    "bitmap with a page too many": (put(KDUMP, 3 * build.PAGE, "B", 0x57), "broken", "where the headers are"),
+    "a descriptor into the header": (put(KDUMP, TABLE + 24 * 7, "<q", 464), "broken", "where the headers are"),
+    "a negative offset": (put(KDUMP, TABLE + 24 * 7, "<q", -5), "broken", "where the headers are"),
+    "an offset past the end": (put(KDUMP, TABLE + 24 * 7, "<q", HUGE), "incomplete", "cut off"),
+    "a page larger than a page": (put(KDUMP, TABLE + 24 * 7 + 8, "<I", 5000), "broken", "a page has 4096"),
+    "a page of no bytes": (put(KDUMP, TABLE + 24 * 7 + 8, "<I", 0), "broken", "gives its page 0 bytes"),
+    "unknown page flags": (put(KDUMP, TABLE + 24 * 7 + 12, "<I", 0x40), "broken", "unknown flags 0x40"),
+    "a page whose bytes rotted": (put(KDUMP, ZLIB_PAGE + 20, "<Q", 0), "broken", "does not decompress"),
+    "header version 0": (put(KDUMP, 8, "<i", 0), "broken", "header version"),
+    "block size 0": (put(KDUMP, 428, "<i", 0), "broken", "no page size"),
+    "block size negative": (put(KDUMP, 428, "<i", -4096), "broken", "no page size"),
+    "sub header of negative size": (put(KDUMP, 432, "<i", -1), "broken", "sub header"),
+    "sub header of huge size": (put(KDUMP, 432, "<i", 0x7FFFFFFF), "incomplete", "bitmaps lie"),
+    "bitmaps of huge size": (put(KDUMP, 436, "<I", 0xFFFFFFFF), "incomplete", "bitmaps lie"),
+    "more pages than bits": (put(KDUMP, build.PAGE + 96, "<Q", HUGE), "broken", "bits, and the dump"),
+    "vmcoreinfo past the end": (put(KDUMP, build.PAGE + 32, "<qQ", HUGE, 99), "incomplete", "vmcoreinfo"),
+    "vmcoreinfo at a negative offset": (put(KDUMP, build.PAGE + 32, "<q", -8), "broken", "vmcoreinfo"),
+    "stream without end record": (build.flat(KDUMP, end=b""), "incomplete", "no end record"),
+    "stream cut in the end record": (FLAT[:-1], "incomplete", "no end record"),
+    "stream cut in a record": (FLAT[:-30], "incomplete", "within a record"),
+    "stream of the header alone": (FLAT[:4096], "broken", "no end record"),
+    "stream with a false end": (build.flat(KDUMP, end=struct.pack(">qq", -1, 7)), "broken", "neither data nor"),
+    "stream of an unknown type": (put(FLAT, 16, ">q", 2), "broken", "type or version"),
+    "elf cut in its last segment": (ELF[:-1], "incomplete", "cut off"),
+    "elf cut in its program headers": (ELF[:100], "incomplete", "program headers"),
+    "elf without program headers": (put(ELF, 64, "<168x"), "incomplete", "No program header describes memory"),
+    "elf without vmcoreinfo": (build.elf(vmcoreinfo=b""), "broken", "VMCOREINFO"),
+    "elf executable": (put(ELF, 16, "<H", 2), "broken", "not a core"),
+    "elf of no class": (put(ELF, 4, "B", 7), "broken", "class or byte order"),
+    "elf counting no headers": (put(ELF, 56, "<H", 0), "broken", "program headers"),
+    "gzip cut": (gzip.compress(FLAT)[:-300], "incomplete", "break off"),
+    "gzip damaged": (put(gzip.compress(FLAT), 3000, "<Q", 0), "incomplete", "damaged"),
+    "xz cut": (lzma.compress(FLAT, preset=0)[:-300], "incomplete", "break off"),
+    "gzip of a stream without its end": (gzip.compress(FLAT[:-16]), "incomplete", "no end record"),
+    "lz4": (b"\x04\x22\x4d\x18" + bytes(5000), "unknown", "lz4 -d"),
+    "empty": (b"", "broken", "only 0 bytes"),
+    "zeros": (bytes(100000), "broken", "no vmcore"),
+    "text": (b"hello\n" * 2000, "broken", "no vmcore"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("data, verdict, reason", DAMAGED.values(), ids=list(DAMAGED))
+def test_a_damaged_dump_is_not_complete_and_says_why(data, verdict, reason):
+    found = look(data)
+    assert found.verdict == verdict, found.problems
+    assert found.complete is (None if verdict == "unknown" else False)
+    assert any(reason in problem for problem in found.problems), found.problems
+
+
+@pytest.mark.parametrize("data", [KDUMP, ELF, FLAT, build.flat(ELF)], ids=["kdump", "elf", "flattened", "flattened elf"])
+@pytest.mark.parametrize("deep", [False, True], ids=["shallow", "deep"])
+def test_no_truncation_goes_unseen(data, deep):
+    for length in list(range(0, len(data), 997)) + list(range(len(data) - 20, len(data))):
+        assert look(data[:length], deep).verdict in ("incomplete", "broken"), length
+
+
+# --- the rearranged view ---------------------------------------------------------------------------------------
+def rearrange(stream):
+    source = Source(io.BytesIO(stream), len(stream))
+    return flattened.Rearranged(source, flattened.walk(source, Findings()))
+
+
+@given(st.lists(st.tuples(st.integers(0, 200), st.binary(min_size=1, max_size=60)), max_size=30))
+def test_the_view_is_what_writing_the_records_in_turn_would_give(records):
+    expected = bytearray()
+    for offset, data in records:
+        expected.extend(b"\0" * (offset + len(data) - len(expected)))
+        expected[offset : offset + len(data)] = data
+    view = rearrange(build.FLAT_HEADER + b"".join(build.record(*each) for each in records) + build.FLAT_END)
+    assert view.size == len(expected)
+    assert view.read_at(0, 1000) == bytes(expected)
+    for at in range(0, len(expected), 7):
+        assert view.read_at(at, 13) == bytes(expected[at : at + 13])
+
+
+def test_equal_records_in_a_row_take_one_entry():
+    stream = build.FLAT_HEADER + b"".join(build.record(at, b"x" * 64) for at in range(0, 64 * 5000, 64)) + build.FLAT_END
+    assert len(flattened.walk(Source(io.BytesIO(stream), len(stream)), Findings())) == 1
+
+
+def test_scattered_records_are_bounded(monkeypatch):
+    monkeypatch.setattr(flattened, "MAX_RUNS", 100)
+    found = look(build.FLAT_HEADER + b"".join(build.record(at * 9, b"x") for at in range(1000)))
+    assert found.verdict == "broken" and "jumps about" in found.problems[0]
+
+
+def test_a_large_compressed_dump_is_read_through_only_when_deep(monkeypatch):
+    monkeypatch.setattr(dump, "LIMIT", 20000)
+    monkeypatch.setattr(wrappers, "PIECE", 4096)
+    whole, cut = gzip.compress(FLAT), gzip.compress(FLAT[:-16])
+    assert look(whole, deep=False).verdict == "unknown" and look(whole, deep=False).release == build.RELEASE
+    assert look(whole).verdict == "complete"
+    assert look(cut).verdict == "incomplete" and "no end record" in look(cut).problems[0]
+    assert look(whole[:-4]).verdict == "incomplete"
+    assert look(gzip.compress(KDUMP)).verdict == "unknown"
+    assert look(gzip.compress(build.kdump(status=8)), deep=False).verdict == "incomplete"
+    assert look(gzip.compress(os.urandom(40000))).verdict == "broken"
+    monkeypatch.setattr(dump, "EXPANDED_LIMIT", 21000)
+    assert "expands to more than" in look(whole).problems[0]
+
+
+# --- hostile ones ----------------------------------------------------------------------------------------------
+SEEDS = [KDUMP, build.kdump(">", "s390x"), build.kdump(machine="i686"), FLAT, ELF, build.elf(">", 32, machine=20), gzip.compress(FLAT)]
+EDGES = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
+
+
+@st.composite
+def mutated(draw):
+    data = bytearray(draw(st.sampled_from(SEEDS)))
+    for _count in range(draw(st.integers(1, 8))):
+        # Mostly where the headers and tables are.
+        at = draw(st.one_of(st.integers(0, 600), st.integers(4096, 5000), st.integers(TABLE, TABLE + 960)))
+        size, order = draw(st.sampled_from([("B", 1), ("I", 4), ("Q", 8)])), draw(st.sampled_from("<>"))
+        value = draw(st.sampled_from(EDGES)) & ((1 << 8 * size[1]) - 1)
+        if at + size[1] <= len(data):
+            struct.pack_into(order + size[0], data, at, value)
+    return bytes(data[: draw(st.one_of(st.just(len(data)), st.integers(0, len(data))))])
+
+
+@hypothesis.settings(max_examples=400, deadline=2000, suppress_health_check=list(hypothesis.HealthCheck))
+@given(mutated(), st.booleans())
+def test_mutated_dumps_get_a_verdict(data, deep):
+    found = look(data, deep)
+    assert found.verdict in ("complete", "incomplete", "broken", "unknown")
+    assert (found.verdict == "complete") == (not found.problems)
+    assert len("".join(found.problems)) < 8000 and all(31 < ord(char) < 127 for char in "".join(found.problems))
+
+
+def test_an_error_of_the_disk_is_a_finding():
+    class Failing(io.BytesIO):
+        def read(self, *args):
+            raise OSError(5, "Input/output error")
+
+    assert "Input/output error" in inspect(Failing(), 10000).problems[0]
+
+
+def test_a_huge_sparse_file_is_judged_quickly():
+    class Sparse(io.BytesIO):
+        """KDUMP's header, then zeros for ever."""
+
+        def read(self, count=-1):
+            found = super().read(count)
+            return found + bytes(count - len(found))
+
+        def seek(self, place, whence=0):
+            return super().seek(place, whence)
+
+    start = time.time()
+    hostile = put(put(KDUMP, 436, "<I", 0xFFFFFFFE), build.PAGE + 96, "<Q", 1 << 40)
+    assert inspect(Sparse(hostile), 1 << 50, True).verdict == "unknown"
+    assert time.time() - start < 5
+
+
+def test_expansion_bombs_are_bounded(monkeypatch):
+    bomb = gzip.compress(bytes(64 << 20))
+    start = time.time()
+    assert look(bomb, deep=False).verdict == "broken"
+    assert time.time() - start < 5
+
+
+# --- parts -----------------------------------------------------------------------------------------------------
+@given(st.binary(max_size=64), st.integers(0, 512), st.integers(0, 512))
+def test_popcount_of_a_range(data, first, last):
+    last = min(last, len(data) * 8)
+    bits = "".join(bin(byte | 256)[:2:-1] for byte in data)
+    assert diskdump.popcount(Source(io.BytesIO(data), len(data)), 0, first, last) == bits[first:last].count("1")
+
+
+@pytest.mark.parametrize("count, wanted", [(0, 5), (1, 5), (5, 5), (6, 5), (1000000, 5)])
+def test_positions_are_spread_from_the_first_to_the_last(count, wanted):
+    found = list(diskdump.positions(count, wanted))
+    assert len(set(found)) == len(found) == min(count, wanted)
+    assert not found or (found[0], found[-1]) == (0, count - 1)
+
+
+def test_vmcoreinfo_is_split_on_the_first_equals_sign_only():
+    assert vmcoreinfo.parse(b"A=b=c\nnothing\n=x\nA=second\n\xff=1\n") == {"A": "b=c", "\ufffd": "1"}
+
+
+@pytest.mark.parametrize(
+    "data, name",
+    [(struct.pack("<III", HUGE & 0xFFFFFFFF, 0xFFFFFFFF, 0) + bytes(100), "giant"), (bytes(4), "short"), (bytes(1200), "empty")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_hostile_notes_end(data, name):
+    assert vmcoreinfo.in_notes(data, "<") == {}
+
+
+@pytest.mark.parametrize("value", ["6.1\x1b[31m", "a b", "x" * 66, "", "r\u00e9"])
+def test_what_is_not_printable_is_not_shown(value):
+    assert vmcoreinfo.printable(value) == ""
