@@ -24,6 +24,12 @@ def newest(host: Any, directory: str, most: int) -> List[Dict[str, Any]]:
     return [_describe(host, folder, files) for dummy, folder, files in found[:most]]
 
 
+def folders(host: Any, directory: str) -> List[str]:
+    """The paths of all directories that hold a dump."""
+    names = host.listdir(directory) if directory else []
+    return [folder for dummy, folder, files in (_found(host, directory, name) for name in names) if files]
+
+
 def _found(host: Any, directory: str, name: str) -> Tuple[int, str, List[str]]:
     """(time of the last change, path, files) of a directory; no files for one that holds no dump."""
     folder = directory.rstrip("/") + "/" + name
@@ -52,9 +58,12 @@ def _describe(host: Any, folder: str, files: List[str]) -> Dict[str, Any]:
 
 def _panic(host: Any, path: str) -> str:
     """The kernel's own words for why it died, from vmcore-dmesg.txt; "" where they are not there."""
-    found = host.stat(path)
-    if found is None or not host.is_file(path):
-        return ""
+    signature = vmcore.signature(tail(host, path)) if host.is_file(path) else None
+    return signature.message if signature else ""
+
+
+def tail(host: Any, path: str) -> str:
+    """The end of a kernel log."""
     with host.open(path) as file:
-        file.seek(max(0, found.st_size - _DMESG_TAIL))
-        return vmcore.signature(file.read(_DMESG_TAIL).decode("utf-8", "replace")).panic
+        file.seek(max(0, host.stat(path).st_size - _DMESG_TAIL))
+        return file.read(_DMESG_TAIL).decode("utf-8", "replace")

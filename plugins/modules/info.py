@@ -16,7 +16,7 @@ description:
   - With O(expect) a wanted state is judged against the host, before anything is touched. The module fails with everything
     that is wrong with it, or tells where the host differs from it.
 extends_documentation_fragment:
-  - vmcore.kdump.attributes
+  - vmcore.kdump.attributes.info
 options:
   engine:
     description:

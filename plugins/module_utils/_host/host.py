@@ -15,7 +15,7 @@ import stat
 import time
 from typing import IO, Any, Callable, Iterator, List, NamedTuple, Optional
 
-from . import commands, files, syscalls, zstd
+from . import commands, files, panic, syscalls, zstd
 
 
 class Kernel(NamedTuple):
@@ -221,6 +221,13 @@ class Host:
             if error.errno != errno.ENOSYS:
                 raise
             syscalls.kexec_unload_segments(self.kernel.machine, syscalls.LOAD_ON_CRASH if crash else 0)
+
+    def panic_later(self, note: str, seconds: float) -> None:
+        """Write everything to the disks, a note into the kernel's log, and panic after some seconds. OSError if it cannot."""
+        os.sync()
+        with open(self.path("/dev/kmsg"), "wb", buffering=0) as log:
+            log.write(note.encode("ascii", "replace") + b"\n")
+        panic.later(self.path("/proc/sysrq-trigger"), seconds)
 
     # --- time --------------------------------------------------------------------------------------------------
     def now(self) -> float:

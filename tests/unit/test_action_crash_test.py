@@ -1,0 +1,253 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The controller's part of a crash test against a host that is a table: nothing crashes here."""
+
+import copy
+from unittest import mock
+
+import pytest
+
+pytest.importorskip("ansible.plugins.action", reason="runs where ansible-core is")
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError  # noqa: E402
+
+from ansible_collections.vmcore.kdump.plugins.action import crash_test  # noqa: E402
+
+OLD, NEW = "/var/crash/127.0.0.1-2026-11-20-08:00:00", "/var/crash/127.0.0.1-2026-11-24-10:30:00"
+INPUTS = {"release": "6.12", "digest": "a" * 64, "reserved_bytes": 134217728, "cmdline": "nr_cpus=1"}
+HOST = {
+    "readiness": "armed", "reasons": [{"message": "No crash test has been made.", "hint": "Make one."}],
+    "boot_id": "boot-1", "inputs": INPUTS, "image": {"digest": "a" * 64, "current": True},
+    "target": {"directory": "/var/crash"}, "can_panic": True, "dump_directories": [OLD], "vmcores": [],
+}  # fmt: skip
+CAPTURE = {
+    "digest": "a" * 64, "status": 0, "seconds": 8.7, "memory_total": 80 << 20, "memory_low_water": 12 << 20,
+    "phases": [{"name": "vmcore", "seconds": 5.0, "exit": 0}],
+}  # fmt: skip
+DUMP = {
+    "directory": NEW, "path": NEW + "/vmcore", "files": ["capture.json", "vmcore", "vmcore-dmesg.txt"], "marked": True,
+    "panic": "sysrq triggered crash", "capture": CAPTURE, "verdict": "complete",
+}  # fmt: skip
+FAILED_DUMP = dict(
+    DUMP, path="", files=["capture.json", "kexec-dmesg.log"], marked=False,
+    capture=dict(CAPTURE, status=1, memory_low_water=3 << 20, phases=[{"name": "mount", "seconds": 1.0, "exit": 32}]),
+)  # fmt: skip
+
+
+class Guest:
+    """A host that goes away when it is told to panic, and what comes back."""
+
+    def __init__(self, **changes):
+        self.before = dict(copy.deepcopy(HOST), **changes)
+        self.after = dict(copy.deepcopy(HOST), boot_id="boot-2", vmcores=[copy.deepcopy(DUMP)])
+        self.deep = {"verdict": "complete", "problems": []}
+        self.answers = [None, None, "boot-2"]  # boot ids that polls see; None: no answer; the last one stays
+        self.dies = True
+        self.calls = []
+        self.clock = 0.0
+
+    def execute(self, module_name, module_args, task_vars=None):
+        part = module_args.get("host_part", {})
+        self.calls.append(part.get("phase", module_name))
+        if module_name == "vmcore.kdump.vmcore_info":
+            assert module_args == {"paths": [NEW + "/vmcore"], "deep": True}
+            return {"vmcores": [self.deep]}
+        if part["phase"] == "observe":
+            crashed = "trigger" in self.calls
+            found = self.after if crashed else self.before
+            return found() if callable(found) else found
+        if part["phase"] == "trigger":
+            assert part["boot_id"] == "boot-1" and part["marker"].startswith("vmcore.kdump: crash test ")
+            return {"delay": 1.0}
+        return {"proof": dict(part["proof"], proven_at=1.0), "readiness": "proven", "reasons": []}
+
+    def poll(self, command, sudoable=True):
+        if command.startswith("rm"):
+            return {"rc": 0, "stdout": ""}
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer is None:
+            raise AnsibleConnectionFailure("Connection timed out")
+        return {"rc": 0, "stdout": answer + "\n"}
+
+    def sleep(self, seconds):
+        self.clock += seconds
+
+
+def run(guest, check_mode=False, transport="ssh", **args):
+    connection = mock.MagicMock(transport=transport)
+    connection._shell.tmpdir = None
+    task = mock.MagicMock(
+        args=dict({"confirm": True, "timeout": 300}, **args), check_mode=check_mode, async_val=0, action=crash_test.MODULE
+    )
+    action = crash_test.ActionModule(task, connection, mock.MagicMock(), None, mock.MagicMock(), None)
+    clock = mock.MagicMock(monotonic=lambda: guest.clock, sleep=guest.sleep)
+    with mock.patch.object(action, "_execute_module", guest.execute), \
+            mock.patch.object(action, "_low_level_execute_command", guest.poll), \
+            mock.patch.object(crash_test, "time", clock), \
+            mock.patch.object(crash_test, "controller_boot_id", lambda: "controller"), \
+            mock.patch.object(crash_test, "display"):
+        return action.run(task_vars={"inventory_hostname": "canary"})
+
+
+def test_a_host_that_delivers_is_proven():
+    guest = Guest()
+    result = run(guest)
+    assert not result.get("failed"), result
+    assert result["changed"] and result["readiness"] == "proven"
+    assert guest.calls == ["observe", "trigger", "observe", "vmcore.kdump.vmcore_info", "record"]
+    proof = result["proof"]
+    assert (proof["inputs"], proof["vmcore"], proof["verdict"]) == (INPUTS, NEW + "/vmcore", "complete")
+    assert (proof["seconds_to_capture"], proof["memory_low_water"]) == (8.7, 12 << 20)
+    # Two polls in vain, five seconds each, after the five before the first; the panic came one second in.
+    assert proof["seconds_unreachable"] == 14.0
+
+
+REFUSED = {
+    "not confirmed": ({}, {"confirm": False}, "kdump_crash_test=true"),
+    "the controller's connection": ({}, {"transport": "local"}, "controller itself"),
+    "the controller's kernel": ({"boot_id": "controller"}, {}, "controller's own kernel"),
+    "unprotected": (
+        {"readiness": "unprotected", "reasons": [{"message": "No capture kernel is loaded.", "hint": "Run the role."}]}, {},
+        "is unprotected, so a crash would prove nothing. No capture kernel is loaded. Run the role."),
+    "pending reboot": ({"readiness": "pending_reboot"}, {}, "is pending_reboot"),
+    "stale, and rebuilt at the next boot": (
+        {"readiness": "stale", "image": {"digest": "a" * 64, "current": False}}, {}, "Run the role first"),
+    "another image built than loaded": ({"image": {"digest": "b" * 64, "current": True}}, {}, "Run the role first"),
+    "no image": ({"image": None}, {}, "Run the role first"),
+    "a target that is not mounted": ({"target": {"directory": None}}, {}, "is not mounted there"),
+    "no sysrq": ({"can_panic": False}, {}, "CONFIG_MAGIC_SYSRQ"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_refused_before_anything_happens(name, check_mode):
+    changes, options, said = REFUSED[name]
+    guest = Guest(**changes)
+    result = run(guest, check_mode=check_mode, **options)
+    assert result["failed"] and said in result["msg"], result
+    assert set(guest.calls) <= {"observe"}
+
+
+@pytest.mark.parametrize("readiness", ["armed", "proven", "stale"])
+def test_check_mode_says_what_it_would_do_and_crashes_nothing(readiness):
+    guest = Guest(readiness=readiness)
+    result = run(guest, check_mode=True)
+    assert result["changed"] and "Would crash canary" in result["msg"]
+    assert guest.calls == ["observe"]
+
+
+def test_a_parameter_that_is_none_is_refused():
+    with pytest.raises(AnsibleError):
+        run(Guest(), host_part={"phase": "trigger"})
+
+
+def fails(guest, said, calls, **options):
+    result = run(guest, **options)
+    assert result["failed"] and said in result["msg"], result
+    assert guest.calls == calls
+    assert "trigger" not in guest.calls[2:]
+    return result
+
+
+def test_a_host_that_stays_away():
+    guest = Guest()
+    guest.answers = [None]
+    fails(guest, "did not come back in 304 s", ["observe", "trigger"])
+
+
+def test_a_host_that_does_not_panic_is_not_waited_for_to_the_end():
+    guest = Guest()
+    guest.answers = ["boot-1"]
+    fails(guest, "still runs 64 s after it was told to panic", ["observe", "trigger"])
+
+
+def test_a_host_that_comes_back_without_a_dump():
+    guest = Guest()
+    guest.after["vmcores"] = []
+    fails(guest, "Nothing new lies in /var/crash", ["observe", "trigger", "observe"])
+
+
+def test_an_old_dump_is_no_proof():
+    guest = Guest()
+    guest.after["vmcores"] = [dict(DUMP, directory=OLD, path=OLD + "/vmcore")]
+    fails(guest, "without a new vmcore", ["observe", "trigger", "observe"])
+
+
+def test_a_capture_that_failed_says_in_what():
+    guest = Guest()
+    guest.after["vmcores"] = [FAILED_DUMP]
+    result = fails(guest, "it failed in: mount (exit code 32)", ["observe", "trigger", "observe"])
+    assert NEW + " holds capture.json, kexec-dmesg.log." in result["msg"]
+    assert "At worst 3 MiB" in result["msg"]
+    assert result["vmcores"] == [FAILED_DUMP]
+
+
+VERIFY = ["observe", "trigger", "observe", "vmcore.kdump.vmcore_info"]
+
+
+def test_a_dump_that_is_not_whole():
+    guest = Guest()
+    guest.deep = {"verdict": "incomplete", "problems": ["The status says that it was not finished."]}
+    fails(guest, "which is incomplete: The status says that it was not finished.", VERIFY)
+
+
+def test_a_dump_of_another_crash():
+    guest = Guest()
+    guest.after["vmcores"] = [dict(DUMP, marked=False, panic="Fatal exception")]
+    fails(guest, "it is of another crash, or its log was lost. It says: Fatal exception", VERIFY)
+
+
+def test_a_dump_by_another_image():
+    guest = Guest()
+    guest.after["vmcores"] = [dict(DUMP, capture=dict(CAPTURE, digest="b" * 64))]
+    fails(guest, "captured by another image", VERIFY)
+
+
+def test_a_dump_without_figures_proves_as_well():
+    guest = Guest()
+    guest.after["vmcores"] = [dict(DUMP, capture=None)]
+    result = run(guest)
+    assert result["readiness"] == "proven"
+    assert result["proof"]["seconds_to_capture"] is None and result["proof"]["memory_low_water"] is None
+
+
+def test_a_host_that_is_not_armed_again():
+    guest = Guest()
+    guest.after.update(readiness="unprotected", reasons=[{"message": "The unit is not enabled.", "hint": "Run the role."}])
+    result = fails(guest, "is not armed again: unprotected. The unit is not enabled.", mock.ANY)
+    assert guest.calls.count("observe") > 10 and guest.calls[-1] == "vmcore.kdump.vmcore_info"
+    assert result["readiness"] == "unprotected"
+
+
+def test_a_host_is_given_time_to_arm_itself_and_to_let_anybody_in():
+    guest = Guest()
+    armed = guest.after
+    answers = ["refuse", dict(armed, readiness="unprotected"), armed]
+
+    def look():
+        answer = answers.pop(0)
+        if answer == "refuse":
+            raise AnsibleConnectionFailure("System is booting up. Unprivileged users are not permitted to log in yet.")
+        return answer
+
+    guest.after = look
+    assert run(guest)["readiness"] == "proven"
+    assert guest.calls.count("observe") == 4 and guest.calls.count("trigger") == 1
+
+
+def test_a_host_that_is_back_and_cannot_be_looked_at():
+    guest = Guest()
+
+    def look():
+        raise AnsibleConnectionFailure("Permission denied")
+
+    guest.after = look
+    result = run(guest)
+    assert result["failed"] and "is back and cannot be looked at: Permission denied" in result["msg"]
+
+
+def test_the_right_one_of_two_new_dumps_is_taken():
+    guest = Guest()
+    guest.after["vmcores"] = [dict(DUMP, directory="/var/crash/x", path="/var/crash/x/vmcore", marked=False), DUMP]
+    assert run(guest)["proof"]["vmcore"] == NEW + "/vmcore"
