@@ -18,13 +18,22 @@ END_OF_BOOT = b"VFS: Unable to mount root fs"
 
 def accelerator(kernel: pathlib.Path) -> str:
     """`kvm` or `tcg`; the probe's answer is kept until this machine boots again."""
-    boot_id = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    answer = cache_dir() / f"accelerator-{boot_id}"
-    if not answer.exists():
+    if not answer().exists():
         for old in cache_dir().glob("accelerator-*"):
             old.unlink()
-        answer.write_text("kvm" if kvm_boots(kernel) else "tcg", encoding="ascii")
-    return answer.read_text(encoding="ascii")
+        answer().write_text("kvm" if kvm_boots(kernel) else "tcg", encoding="ascii")
+    return answer().read_text(encoding="ascii")
+
+
+def answer() -> pathlib.Path:
+    """The file that keeps the probe's answer."""
+    boot_id = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return cache_dir() / f"accelerator-{boot_id}"
+
+
+def kvm_is_useless() -> bool:
+    """True after a probe that failed."""
+    return answer().exists() and answer().read_text(encoding="ascii") == "tcg"
 
 
 def kvm_boots(kernel: pathlib.Path) -> bool:

@@ -13,11 +13,11 @@ import xml.sax.saxutils
 from typing import Dict, List, NamedTuple
 
 from . import image
-from .accel import accelerator
+from .accel import accelerator, kvm_is_useless
 from .common import LabError, cache_dir, locked, run, say, stage
 
 DOMAIN_PREFIX = "vmcore-kdump-"
-BOOT_SECONDS = 300
+BOOT_SECONDS = 600
 CONSOLE_TAIL = 3000
 DEFAULT_GUESTS = 2
 # Emulated, the guest would load the drivers of an AMD host for nested guests: seconds of each boot for nothing.
@@ -86,14 +86,26 @@ def ensure_libvirt() -> None:
         if pathlib.Path("/run/systemd/system").exists():
             run("systemctl", "start", "libvirtd")
         elif virsh("version", check=False).returncode:
-            for daemon in ("virtlogd", "libvirtd"):
-                # A daemon that is up already refuses to start twice, which is as good.
-                subprocess.run([daemon, "--daemon"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+            start_daemons()
         deadline = time.monotonic() + 30
         while virsh("version", check=False).returncode:
             if time.monotonic() > deadline:
                 raise LabError("libvirt does not answer at qemu:///system: look at the output of `libvirtd --verbose`.")
             time.sleep(0.5)
+
+
+def start_daemons() -> None:
+    """Starts libvirt's daemons; one that is up already refuses to start twice, which is as good.
+
+    Where KVM does not work, libvirtd must not see /dev/kvm: it would try it anew, half a minute, for each new domain.
+    A mount namespace puts a file that QEMU's user cannot open in its place, for libvirtd and nobody else.
+    """
+    cover = cache_dir() / "no-kvm"
+    cover.touch(mode=0o600)
+    hide = ["unshare", "--mount", "--propagation", "slave"]
+    hide += ["sh", "-c", 'mount --bind "$1" /dev/kvm; shift; exec "$@"', "-", str(cover)]
+    for argv in (["virtlogd"], [*(hide if kvm_is_useless() else []), "libvirtd"]):
+        subprocess.run([*argv, "--daemon"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
 def domain_xml(guest: Guest) -> str:
