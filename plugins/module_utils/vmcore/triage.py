@@ -11,7 +11,7 @@ import re
 from typing import List, NamedTuple, Optional
 
 # The panic is at the end of a log; a kernel's log buffer is 1 MiB as a rule, and lines are below 1 KiB.
-TEXT_LIMIT = 4 << 20
+TEXT_LIMIT = 2 << 20
 LINE_LIMIT = 1024
 FRAMES = 5
 
