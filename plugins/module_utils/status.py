@@ -8,7 +8,7 @@ Private to this collection.
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, TypeVar
 
 from . import boot, conf, conf_check, crashkernel, dumps, engine, kexec, layout, proof, readiness, reservation
-from .bootloader import choice
+from .bootloader import choice, entry
 from .image import build, store
 from .problems import KdumpError, Problem
 
@@ -86,9 +86,9 @@ def _conf_text(host: Any) -> Optional[str]:
 def boot_entries(host: Any) -> Entries:
     """Of the boot loader that the crashkernel module would choose."""
     name = choice.choose(host, "auto")
-    entries = choice.module(name).entries(host)
-    following = [entry for entry in entries if entry.default] or entries[:1]
-    return Entries(name, [value for entry in following[:1] for value in entry.values])
+    entries = entry.select(choice.module(name).entries(host), ["ALL"])
+    following = next((one for one in entries if one.default), entries[0])
+    return Entries(name, list(following.values))
 
 
 def _facts(

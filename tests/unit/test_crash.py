@@ -1,0 +1,112 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The host's part of a crash test, in a directory: the file that stands for /proc/sysrq-trigger gets its letter."""
+
+import json
+import os
+import time
+
+import pytest
+
+from ansible_collections.vmcore.kdump.plugins.module_utils import crash, dumps, proof, status
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
+
+from kexec_host import KexecHost
+
+MARKER = "vmcore.kdump: crash test 0123456789abcdef"
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    monkeypatch.setattr(status.build, "wanted_digest", lambda *arguments: "a" * 64)
+    host = KexecHost(tmp_path)
+    host.put("/proc/sys/kernel/random/boot_id", b"boot-1\n")
+    host.put("/dev/kmsg", b"")
+    host.put("/proc/sysrq-trigger", b"")
+    return host
+
+
+def run(host, phase, **values):
+    part = dict({"vmcores": 0, "marker": MARKER, "boot_id": "", "proof": None}, phase=phase, **values)
+    return crash.run(host, {"host_part": part})
+
+
+def wait_for(host, path, seconds=10):
+    end = time.time() + seconds
+    while not host.read(path) and time.time() < end:
+        time.sleep(0.05)
+    return host.read(path)
+
+
+def test_the_panic_comes_after_the_answer_and_the_marker_is_in_the_log(host, monkeypatch):
+    monkeypatch.setattr(crash, "_DELAY", 0.3)
+    assert run(host, "trigger", boot_id="boot-1") == {"delay": 0.3}
+    assert host.read("/proc/sysrq-trigger") == b""
+    assert host.read_text("/dev/kmsg") == MARKER + "\n"
+    assert wait_for(host, "/proc/sysrq-trigger") == b"c"
+
+
+def test_a_host_that_has_booted_since_is_not_crashed(host, monkeypatch):
+    monkeypatch.setattr(crash, "_DELAY", 0.0)
+    with pytest.raises(KdumpError, match="has booted since"):
+        run(host, "trigger", boot_id="boot-0")
+    time.sleep(0.3)
+    assert host.read("/proc/sysrq-trigger") == b"" and host.read("/dev/kmsg") == b""
+
+
+def test_a_kernel_that_cannot_be_made_to_panic_says_so_at_once(host):
+    os.unlink(host.path("/proc/sysrq-trigger"))
+    with pytest.raises(KdumpError, match="cannot be made to panic.*sysrq-trigger"):
+        run(host, "trigger", boot_id="boot-1")
+
+
+def test_the_module_alone_refuses(host):
+    with pytest.raises(KdumpError, match="by the module alone"):
+        crash.run(host, {"host_part": None})
+
+
+def put_dump(host, name, log=b"", capture=None, age=0):
+    folder = "/var/crash/" + name
+    host.put(folder + "/vmcore", b"no vmcore at all")
+    host.put(folder + "/vmcore-dmesg.txt", log)
+    if capture is not None:
+        host.put(folder + "/capture.json", json.dumps(capture).encode())
+    for file in host.listdir(folder):
+        os.utime(host.path(folder + "/" + file), (2000 - age, 2000 - age))
+    return folder
+
+
+def test_a_look_tells_which_dump_is_of_this_crash(host):
+    old = put_dump(host, "127.0.0.1-2026-11-20-08:00:00", b"[  1.0] Kernel panic - not syncing: Fatal exception\n", age=9)
+    new = put_dump(host, "127.0.0.1-2026-11-24-10:30:00",
+                   ("[  9.0] %s\n[ 10.0] Kernel panic - not syncing: sysrq triggered crash\n" % MARKER).encode())
+    host.put("/var/crash/lost+found/x", b"")
+    host.put("/var/crash/vmcore", b"")
+    seen = run(host, "observe", vmcores=5)
+    assert seen["boot_id"] == "boot-1" and seen["can_panic"]
+    assert seen["dump_directories"] == [old, new]
+    assert [(dump["directory"], dump["marked"]) for dump in seen["vmcores"]] == [(new, True), (old, False)]
+    assert "sysrq triggered crash" in seen["vmcores"][0]["panic"]
+    assert seen["vmcores"][0]["verdict"] in ("broken", "unknown")
+
+
+def test_without_a_dump_directory_there_is_nothing_to_list(host):
+    assert dumps.newest(host, "", 5) == dumps.folders(host, "") == []
+    assert run(host, "observe")["dump_directories"] == []
+
+
+def test_a_directory_without_a_vmcore_is_listed_with_what_the_capture_said(host):
+    folder = "/var/crash/127.0.0.1-2026-11-24-10:30:00"
+    host.put(folder + "/kexec-dmesg.log", b"mount: failed\n")
+    found = dumps.newest(host, "/var/crash", 5)
+    assert [(one["path"], one["verdict"], one["files"]) for one in found] == [("", "missing", ["kexec-dmesg.log"])]
+
+
+def test_what_is_proven_is_kept_with_its_recommendation(host):
+    inputs = {"release": "6.12.1-test", "digest": "a" * 64, "reserved_bytes": 96 << 20, "cmdline": "nr_cpus=1"}
+    given = {"inputs": inputs, "vmcore": "/var/crash/x/vmcore", "verdict": "complete", "seconds_to_capture": 8.7,
+             "seconds_unreachable": 43.2, "memory_low_water": 28 << 20}  # fmt: skip
+    done = run(host, "record", proof=given)
+    assert done["proof"]["recommended_crashkernel"] == "96M"
+    assert proof.load(host).as_dict() == done["proof"]
+    assert run(host, "record", proof=dict(given, memory_low_water=None))["proof"]["recommended_crashkernel"] is None

@@ -1,0 +1,241 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What module info makes of a host, and of a wanted state, on a machine in a directory."""
+
+import errno
+import json
+import os
+
+import pytest
+
+from ansible_collections.vmcore.kdump.plugins.module_utils import boot, expectation, kexec, layout, proof, readiness, status
+from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
+from ansible_collections.vmcore.kdump.plugins.module_utils.bootloader import grub
+from ansible_collections.vmcore.kdump.plugins.module_utils.image import build
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, fail
+
+from kexec_host import RELEASE, KexecHost
+
+GRUB_CFG = """\
+### BEGIN /etc/grub.d/10_linux ###
+menuentry 'Debian GNU/Linux' {
+        linux /boot/vmlinuz-%s root=UUID=1 ro%s
+}
+### END /etc/grub.d/10_linux ###
+"""
+MOUNTINFO = "1 0 254:1 / / rw,relatime - ext4 /dev/vda1 rw\n"
+
+
+class Guest(KexecHost):
+    """A Debian guest whose GRUB says what the kernel was booted with."""
+
+    def __init__(self, root, crashkernel=" crashkernel=96M", **options):
+        super().__init__(root, **options)
+        self.put("/etc/os-release", b"ID=debian\n")
+        self.put("/proc/self/mountinfo", MOUNTINFO.encode())
+        self.put("/boot/grub/grub.cfg", (GRUB_CFG % (RELEASE, crashkernel)).encode())
+        self.put("/etc/grub.d/10_linux", b"${GRUB_CMDLINE_LINUX}")
+        for program, text in (("grub-mkconfig", b"# ${sysconfdir}/default/grub.d/*.cfg\n"), ("makedumpfile", b"")):
+            self.put("/usr/sbin/" + program, text)
+            os.chmod(self.path("/usr/sbin/" + program), 0o755)
+
+    def free_bytes(self, path):
+        return 1 << 30
+
+    def _program(self, argv, **options):
+        if argv[0].endswith("grub-mkconfig"):
+            return Result(argv, 0, self.read_text("/boot/grub/grub.cfg"), "")
+        return Result(argv, 0, "", "")
+
+
+@pytest.fixture
+def digest(monkeypatch):
+    """What an image built today would be; a test may change it."""
+    wanted = []
+    monkeypatch.setattr(status.build, "wanted_digest", lambda *arguments: wanted[-1] if wanted else "a" * 64)
+    return wanted
+
+
+def arm(host, digest):
+    """Bring a guest to `armed` with the modules' own code, without building an image."""
+    path = host.image()
+    manifest = json.loads(host.read_text(path[:-4] + ".json"))
+    digest.append(manifest["digest"])
+    kexec.decide(host, kexec.REQUEST).apply(host)
+    boot.decide(host, "present", "/usr/bin/python3").apply(host)
+
+
+def look(host):
+    return status.report(status.observe(host, "auto", 5))
+
+
+def test_a_fresh_host(tmp_path, digest):
+    found = look(Guest(tmp_path, crashkernel="", reserved=0))
+    assert (found["readiness"], found["engine"], found["packages_missing"]) == ("unprotected", "native", ["busybox"])
+    assert found["crashkernel"]["configured"] == [] and found["crashkernel"]["reserved_bytes"] == 0
+    assert (found["image"], found["loaded"], found["proof"], found["vmcores"]) == (None, None, None, [])
+    assert found["target"] == {"kind": "path", "location": "/var/crash", "directory": "/var/crash", "free_bytes": 1 << 30}
+    assert found["errors"] == []
+
+
+def test_an_armed_host_is_proven_by_a_proof_of_just_that_and_stale_after_a_change(tmp_path, digest):
+    host = Guest(tmp_path)
+    arm(host, digest)
+    found = look(host)
+    assert (found["readiness"], found["image"]["current"], found["unit_enabled"]) == ("armed", True, True), found["reasons"]
+    inputs = proof.Inputs(**found["inputs"])
+    assert inputs.digest == digest[-1] and inputs.release == RELEASE and inputs.reserved_bytes == 96 << 20
+    proof.save(host, proof.Proof(inputs, "/var/crash/x/vmcore", "complete", 1.0, None, None, None, None))
+    assert look(host)["readiness"] == "proven"
+    digest.append("b" * 64)
+    found = look(host)
+    assert (found["readiness"], found["image"]["current"]) == ("stale", False)
+    assert "older than what it is made of" in found["reasons"][0]["message"]
+
+
+def test_other_settings_than_those_it_was_loaded_with_show(tmp_path, digest):
+    host = Guest(tmp_path)
+    arm(host, digest)
+    host.put(layout.SYSCONFIG, b'KDUMP_COMMANDLINE_APPEND="nr_cpus=2"\n')
+    found = look(host)
+    assert found["readiness"] == "unprotected"
+    assert "nr_cpus=2" in found["reasons"][0]["message"] and found["sysconfig"]["KDUMP_COMMANDLINE_APPEND"] == "nr_cpus=2"
+
+
+def test_what_cannot_be_read_hides_nothing_else(tmp_path, digest):
+    host = Guest(tmp_path)
+    arm(host, digest)
+    os.makedirs(host.path("/etc/kdump.conf"))
+    host.put(layout.SYSCONFIG, b"KDUMP_KERNELVER=$(uname -r)\n")
+    host.put("/boot/grub/grub.cfg", b"")
+    found = look(host)
+    said = " ".join(error["message"] for error in found["errors"])
+    assert "kdump.conf" in said and "KDUMP_KERNELVER" in said and "boot loader" in said
+    assert found["readiness"] == "unprotected" and found["crashkernel"]["configured"] is None
+    assert found["loaded"] and found["crashkernel"]["reserved_bytes"] == 96 << 20 and found["unit_enabled"]
+
+
+def test_why_no_image_could_be_built_is_a_reason(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise fail("The dump target lies behind multipath.", "Choose another.")
+
+    monkeypatch.setattr(status.build, "wanted_digest", refuse)
+    found = look(Guest(tmp_path))
+    assert "multipath" in " ".join(reason["message"] for reason in found["reasons"])
+
+
+# --- a wanted state ------------------------------------------------------------------------------------------------
+def expect(host, **wanted):
+    return expectation.judge(host, status.observe(host, "native", 0), wanted)
+
+
+def test_everything_wrong_with_a_wish_is_named_together_and_nothing_is_touched(tmp_path, digest):
+    host = Guest(tmp_path)
+    host.put("/proc/sys/kernel/panic_on_oops", b"0\n")
+    before = sorted(os.listdir(host.path("/etc")))
+    with pytest.raises(KdumpError) as caught:
+        expect(
+            host, conf={"path": "var/crash", "pth": "/x", "failure_action": "rebot", "extra_bins": ["/no/such"]},
+            sysconfig={"KDUMP COMMANDLINE": "x"}, crashkernel="256MB", kernels=["vmlinuz"],
+            triggers={"kernel.panic_on_oops": "yes", "kernel.panik": 1, "net.ipv4.ip_forward": 1},
+        )  # fmt: skip
+    said = "\n".join(str(problem) for problem in caught.value.problems)
+    for word in ("var/crash", "pth", "rebot", "KDUMP COMMANDLINE", "256MB", "vmlinuz", "panic_on_oops cannot be yes",
+                 "kernel.panik", "net.ipv4.ip_forward"):  # fmt: skip
+        assert word in said, (word, said)
+    assert sorted(os.listdir(host.path("/etc"))) == before
+
+
+def test_a_target_that_no_image_can_be_built_for_is_refused(tmp_path, monkeypatch):
+    def refuse(host, release, conf, bootdir=""):
+        if conf.target.kind == "ssh":
+            raise fail("ssh targets come in a later release.", "Choose a local file system.")
+        raise build.Missing([])
+
+    monkeypatch.setattr(build, "wanted_digest", refuse)
+    host = Guest(tmp_path)
+    with pytest.raises(KdumpError, match="later release"):
+        expect(host, conf={"ssh": "kdump@dumps.example.com"})
+    assert expect(host, conf={"path": "/var/crash"}).differs == ["conf"]
+
+
+DIFFERENCES = {
+    "nothing wanted": ({}, []),
+    "the reservation it has": ({"crashkernel": "96M"}, []),
+    "the same in other words": ({"crashkernel": "98304K"}, []),
+    "another reservation": ({"crashkernel": "128M"}, ["crashkernel"]),
+    "a directive": ({"conf": {"failure_action": "poweroff"}}, ["conf"]),
+    "a variable": ({"sysconfig": {"KDUMP_KERNELVER": RELEASE}}, ["sysconfig"]),
+    "a trigger": ({"triggers": {"kernel.panic_on_oops": 1}}, ["triggers"]),
+    "to be armed": ({"readiness": "armed"}, ["readiness"]),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_where_a_host_differs(tmp_path, digest, name):
+    wanted, differs = DIFFERENCES[name]
+    host = Guest(tmp_path)
+    host.put("/proc/sys/kernel/panic_on_oops", b"0\n")
+    host.make_directories("/var/crash")
+    host.put(grub.DROPIN, grub.dropin(["96M"], []).encode())
+    assert expect(host, **wanted).differs == differs
+
+
+def test_triggers_that_are_written_down_do_not_differ(tmp_path, digest):
+    host = Guest(tmp_path)
+    host.put("/proc/sys/kernel/panic_on_oops", b"0\n")
+    host.make_directories("/var/crash")
+    host.put(layout.TRIGGERS, b"# Written by us\nkernel.panic_on_oops = 1\n")
+    assert expect(host, triggers={"kernel.panic_on_oops": 1}).differs == []
+    assert expect(host).differs == ["triggers"]
+
+
+@pytest.mark.parametrize("wanted,has,enough", [
+    ("armed", readiness.ARMED, True), ("armed", readiness.STALE, True), ("armed", readiness.PROVEN, True),
+    ("armed", readiness.PENDING_REBOOT, False), ("pending_reboot", readiness.PENDING_REBOOT, True),
+    ("proven", readiness.STALE, False), ("proven", readiness.PROVEN, True), ("pending_reboot", readiness.UNPROTECTED, False),
+])  # fmt: skip
+def test_the_least_that_is_wanted(tmp_path, digest, wanted, has, enough):
+    host = Guest(tmp_path)
+    host.make_directories("/var/crash")
+    seen = status.observe(host, "native", 0)
+    seen = seen._replace(verdict=readiness.Verdict(has, [], []))
+    assert (expectation.judge(host, seen, {"readiness": wanted}).differs == []) == enough
+
+
+# --- the capture kernel's command line -----------------------------------------------------------------------------
+def line(**wanted):
+    return expectation.sysconfig_settings("x86_64", wanted)
+
+
+def test_without_a_wish_nothing_is_written():
+    assert line(sysconfig=None, cmdline_append=None, cmdline_remove=None, nr_cpus=None) == {}
+    assert line(sysconfig={"KDUMP_IMG": "vmlinuz"}) == {"KDUMP_IMG": "vmlinuz"}
+
+
+def test_wishes_go_on_top_of_the_defaults():
+    usual = expectation.sysconfig.defaults("x86_64")
+    found = line(cmdline_append="debug foo=1,2", cmdline_remove=["irqpoll", "console"], nr_cpus=4)
+    append = found["KDUMP_COMMANDLINE_APPEND"].split()
+    assert append[-3:] == ["nr_cpus=4", "debug", "foo=1,2"]
+    assert set(usual["KDUMP_COMMANDLINE_APPEND"].split()) - set(append) == {"irqpoll", "nr_cpus=1"}
+    assert found["KDUMP_COMMANDLINE_REMOVE"] == usual["KDUMP_COMMANDLINE_REMOVE"] + " irqpoll console"
+
+
+def test_an_empty_wish_brings_the_defaults_back():
+    assert line(cmdline_append="") == expectation.sysconfig.defaults("x86_64")
+
+
+def test_wishes_go_on_top_of_variables_that_are_set_too():
+    found = line(sysconfig={"KDUMP_COMMANDLINE_APPEND": ["a", "nr_cpus=1"], "KDUMP_COMMANDLINE_REMOVE": "b"}, nr_cpus=2,
+                 cmdline_remove=["b"])  # fmt: skip
+    assert found == {"KDUMP_COMMANDLINE_APPEND": "a nr_cpus=2", "KDUMP_COMMANDLINE_REMOVE": "b"}
+
+
+def test_an_unreadable_part_is_told_with_its_path(tmp_path):
+    def unreadable():
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/etc/kdump.conf")
+
+    parts = status.Parts()
+    assert parts.of("default", unreadable) == "default"
+    assert "/etc/kdump.conf cannot be read: Permission denied." in str(parts.errors[0])
