@@ -1,0 +1,32 @@
+# The commands of vmcore.kdump; `make help` says what each does.
+SHELL := /bin/bash
+NOX := .venv/bin/nox --reuse-existing-virtualenvs --sessions
+
+.PHONY: help check test demo build clean
+
+help:
+	@echo "make demo    arm a virtual machine, crash it, verify its vmcore (as root, on a Debian-family machine)"
+	@echo "make check   lint and unit tests: the quick inner loop"
+	@echo "make test    every check there is, crashing virtual machines included (as root)"
+	@echo "make build   the collection's tarball"
+	@echo "make clean   remove what these commands made here"
+
+.venv/bin/nox: requirements/nox.txt
+	python3 -m venv .venv
+	.venv/bin/pip install -q -r requirements/nox.txt
+	@touch $@
+
+check: .venv/bin/nox
+	$(NOX) lint "unit(version='3.6')" "unit(version='3.13')"
+
+test: .venv/bin/nox
+	$(NOX) lint unit sanity integration vm
+
+demo:
+	python3 -m lab demo
+
+build:
+	ansible-galaxy collection build --force
+
+clean:
+	rm -rf .nox .venv .work .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/output *.tar.gz
