@@ -8,8 +8,8 @@ module: vmcore_info
 short_description: What a vmcore is and whether it is whole, by reading it
 version_added: 0.1.0
 description:
-  - Reads kdump-compressed, flattened and ELF vmcores, also inside gzip, bzip2 and xz files, and says for each whether it
-    is complete, incomplete or broken, and why. Nothing but Python is needed on the host, and nothing is written.
+  - Reads kdump-compressed, flattened and ELF vmcores, also inside gzip, bzip2 and xz files, and says for each whether
+    it is complete, incomplete or broken, and why. Nothing but Python is needed on the host, and nothing is written.
   - An incomplete vmcore looks like a whole one to C(file), and many tools open it without a word.
   - The log beside a vmcore gives a signature, the same for all crashes of the same cause.
   - Bytes that changed in place are seen only where a checksum covers them, in pages that zlib compressed.
@@ -18,16 +18,19 @@ options:
     description:
       - Files, block devices, shell patterns, and directories. In a directory and its immediate subdirectories the names
         V(vmcore), V(vmcore.*), V(vmcore-incomplete), V(vmcore-1) and the like, and V(dump.*) are taken.
-      - It is an error if a path has one of these names and is not there. A directory that is missing or empty holds no vmcore.
+      - It is an error if a path has one of these names and is not there. A directory that is missing or empty holds
+        no vmcore.
     type: list
     elements: path
     default: [/var/crash]
   deep:
     description:
-      - Check the place of every single page in the file, and decompress 1024 evenly spaced ones as far as they are zlib's.
+      - Check the place of every single page in the file, and decompress 1024 evenly spaced ones as far as they are
+        zlib's.
         This reads 24 bytes for each page of the dump and takes about a second for a few GB.
       - Without it the headers, the bitmap and both ends of the table of pages are checked.
-      - A compressed file of more than 16 MiB is read to its end only with this option, which takes as long as expanding it.
+      - A file whose compressed content is more than 16 MiB is read to its end only with this option, which takes
+        as long as expanding it.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -81,7 +84,7 @@ vmcores:
       description: The verdict as a boolean; null for V(unknown).
       type: bool
     problems:
-      description: Why it is not complete, as sentences with offsets in bytes (of the rearranged file for a flattened one).
+      description: Why it is not complete, as sentences with offsets in bytes (rearranged ones where it is flattened).
       type: list
       elements: str
     format:
@@ -163,7 +166,7 @@ vmcores:
       type: str
       sample: /var/crash/127.0.0.1-2026-11-24-10:00:00/vmcore-dmesg.txt
     capture:
-      description: The content of C(capture.json) beside the vmcore, which the native engine writes; null if there is none.
+      description: The content of C(capture.json) beside the vmcore, as the native engine writes it; null for none.
       type: dict
     signature:
       description: What the log says of the last panic; null without a log or a panic in it.
@@ -173,7 +176,7 @@ vmcores:
           description: 12 hexadecimal digits, the same for crashes of the same cause.
           type: str
         kind:
-          description: The class, for example V(sysrq), V(null_dereference), V(bug), V(softlockup), V(hung_task), V(oom).
+          description: The class, such as V(sysrq), V(null_dereference), V(bug), V(softlockup), V(hung_task), V(oom).
           type: str
         message:
           description: The line that reports it, without numbers and addresses.

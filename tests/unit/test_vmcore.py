@@ -12,8 +12,14 @@ import time
 
 import pytest
 import vmcore_builder as build
-
-from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore import diskdump, dump, flattened, inspect, vmcoreinfo, wrappers
+from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore import (
+    diskdump,
+    dump,
+    flattened,
+    inspect,
+    vmcoreinfo,
+    wrappers,
+)
 from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore.result import Findings
 from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore.source import Source
 
@@ -101,7 +107,7 @@ DAMAGED = {
     "one descriptor lost": (put(KDUMP, TABLE + 24 * 7, "<qIIQ", 0, 0, 0, 0), "incomplete", "1 pages have"),
     "second bitmap never written": (
         KDUMP[: 3 * build.PAGE] + bytes(build.PAGE) + KDUMP[TABLE:], "incomplete", "marks no page"),
-    "second bitmap half written": (put(KDUMP, 3 * build.PAGE + 5, "<5x"), "incomplete", "room for 40 descriptors"),
+    "second bitmap half written": (put(KDUMP, 3 * build.PAGE + 5, "<5x"), "incomplete", "room for 40, and the second bitmap marks 20"),
     "bitmap with a page too many": (put(KDUMP, 3 * build.PAGE, "B", 0x57), "broken", "where the headers are"),
     "a descriptor into the header": (put(KDUMP, TABLE + 24 * 7, "<q", 464), "broken", "where the headers are"),
     "a negative offset": (put(KDUMP, TABLE + 24 * 7, "<q", -5), "broken", "where the headers are"),
@@ -151,7 +157,9 @@ def test_a_damaged_dump_is_not_complete_and_says_why(data, verdict, reason):
     assert any(reason in problem for problem in found.problems), found.problems
 
 
-@pytest.mark.parametrize("data", [KDUMP, ELF, FLAT, build.flat(ELF)], ids=["kdump", "elf", "flattened", "flattened elf"])
+@pytest.mark.parametrize(
+    "data", [KDUMP, ELF, FLAT, build.flat(ELF)], ids=["kdump", "elf", "flattened", "flattened elf"]
+)
 @pytest.mark.parametrize("deep", [False, True], ids=["shallow", "deep"])
 def test_no_truncation_goes_unseen(data, deep):
     for length in list(range(0, len(data), 997)) + list(range(len(data) - 20, len(data))):
@@ -178,7 +186,9 @@ def test_the_view_is_what_writing_the_records_in_turn_would_give(records):
 
 
 def test_equal_records_in_a_row_take_one_entry():
-    stream = build.FLAT_HEADER + b"".join(build.record(at, b"x" * 64) for at in range(0, 64 * 5000, 64)) + build.FLAT_END
+    stream = (
+        build.FLAT_HEADER + b"".join(build.record(at, b"x" * 64) for at in range(0, 64 * 5000, 64)) + build.FLAT_END
+    )
     assert len(flattened.walk(Source(io.BytesIO(stream), len(stream)), Findings())) == 1
 
 
@@ -204,7 +214,15 @@ def test_a_large_compressed_dump_is_read_through_only_when_deep(monkeypatch):
 
 
 # --- hostile ones ----------------------------------------------------------------------------------------------
-SEEDS = [KDUMP, build.kdump(">", "s390x"), build.kdump(machine="i686"), FLAT, ELF, build.elf(">", 32, machine=20), gzip.compress(FLAT)]
+SEEDS = [
+    KDUMP,
+    build.kdump(">", "s390x"),
+    build.kdump(machine="i686"),
+    FLAT,
+    ELF,
+    build.elf(">", 32, machine=20),
+    gzip.compress(FLAT),
+]
 EDGES = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
 
 
@@ -283,7 +301,11 @@ def test_vmcoreinfo_is_split_on_the_first_equals_sign_only():
 
 @pytest.mark.parametrize(
     "data, name",
-    [(struct.pack("<III", HUGE & 0xFFFFFFFF, 0xFFFFFFFF, 0) + bytes(100), "giant"), (bytes(4), "short"), (bytes(1200), "empty")],
+    [
+        (struct.pack("<III", HUGE & 0xFFFFFFFF, 0xFFFFFFFF, 0) + bytes(100), "giant"),
+        (bytes(4), "short"),
+        (bytes(1200), "empty"),
+    ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_hostile_notes_end(data, name):

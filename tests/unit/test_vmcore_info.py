@@ -7,7 +7,6 @@ import json
 
 import pytest
 import vmcore_builder as build
-
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore.search import find, parse_capture, vmcores
@@ -35,7 +34,13 @@ def test_names_and_depth(host):
         "/c/vmcore", "/c/vmcore.flat", "/c/a/vmcore", "/c/a/vmcore-incomplete", "/c/a/vmcore.flat", "/c/b/dump.202611241000",
         "/c/b/dump.202611241000.gz", "/c/b/vmcore-1",
     ]  # fmt: skip
-    others = ["/c/a/vmcore-dmesg.txt", "/c/a/capture.json", "/c/b/dmesg.202611241000", "/c/a/deep/vmcore", "/c/kernel.log"]
+    others = [
+        "/c/a/vmcore-dmesg.txt",
+        "/c/a/capture.json",
+        "/c/b/dmesg.202611241000",
+        "/c/a/deep/vmcore",
+        "/c/kernel.log",
+    ]
     for path in wanted + others:
         put(host, path, b"")
     host.make_directories("/c/d/vmcore")

@@ -6,7 +6,6 @@ import re
 import time
 
 import pytest
-
 from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore import signature
 
 hypothesis = pytest.importorskip("hypothesis")
@@ -122,7 +121,12 @@ PLAIN = {
 @pytest.mark.parametrize(
     "text, kind, symbol, frames",
     [
-        (SYSRQ, "sysrq", "", ["sysrq_handle_crash", "__handle_sysrq", "write_sysrq_trigger", "proc_reg_write", "vfs_write"]),
+        (
+            SYSRQ,
+            "sysrq",
+            "",
+            ["sysrq_handle_crash", "__handle_sysrq", "write_sysrq_trigger", "proc_reg_write", "vfs_write"],
+        ),
         (NULL_X86, "null_dereference", "crash_me", ["process_one_work", "worker_thread", "kthread"]),
         (NULL_ARM64, "null_dereference", "crash_me", ["crash_me", "do_one_initcall", "do_init_module"]),
         (NULL_PPC64, "null_dereference", "crash_me", ["do_one_initcall", "do_init_module"]),
@@ -143,7 +147,12 @@ def test_class(kind):
 
 def test_who_was_running():
     found = signature(NULL_X86)
-    assert (found.comm, found.pid, found.taint, found.release) == ("kworker/3:1", 77, "G           OE", "6.12.57+deb13-amd64")
+    assert (found.comm, found.pid, found.taint, found.release) == (
+        "kworker/3:1",
+        77,
+        "G           OE",
+        "6.12.57+deb13-amd64",
+    )
     found = signature(SYSRQ)
     assert (found.comm, found.pid, found.taint, found.release) == ("bash", 1234, "", "6.1.0-56-cloud-amd64")
     assert found.message == "sysrq: Trigger a crash"
@@ -154,10 +163,16 @@ def again(text):
     text = re.sub(r"\[ *(\d+)\.(\d+)\]", lambda match: "[%5d.%s77]" % (int(match.group(1)) + 99, match.group(2)), text)
     text = re.sub(r"\+0x[0-9a-f]+/0x[0-9a-f]+", "+0x99/0xaa", text)
     text = re.sub(r"PID: \d+", "PID: 4", re.sub(r"CPU: \d+", "CPU: 7", text))
-    return re.sub(r"\b[0-9a-f]{16}\b", lambda match: match.group(0)[:12] + "0abc" if int(match.group(0), 16) > 4096 else match.group(0), text)
+    return re.sub(
+        r"\b[0-9a-f]{16}\b",
+        lambda match: match.group(0)[:12] + "0abc" if int(match.group(0), 16) > 4096 else match.group(0),
+        text,
+    )
 
 
-ALL = dict(PLAIN, sysrq_text=SYSRQ, null_x86=NULL_X86, null_arm64=NULL_ARM64, ppc=NULL_PPC64, s390=NULL_S390, bug_text=BUG)
+ALL = dict(
+    PLAIN, sysrq_text=SYSRQ, null_x86=NULL_X86, null_arm64=NULL_ARM64, ppc=NULL_PPC64, s390=NULL_S390, bug_text=BUG
+)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -174,7 +189,11 @@ def test_an_oops_that_was_survived_is_not_the_cause():
     assert signature(survived + SYSRQ).id == signature(SYSRQ).id
 
 
-@pytest.mark.parametrize("text", ["", "\n", "[    0.000000] Linux version 6.1\n" * 100, "\x00" * 1000], ids=["empty", "line", "boot", "zeros"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", "[    0.000000] Linux version 6.1\n" * 100, "\x00" * 1000],
+    ids=["empty", "line", "boot", "zeros"],
+)
 def test_no_panic(text):
     assert signature(text) is None
 
@@ -184,14 +203,28 @@ def test_message_has_no_control_characters():
 
 
 @hypothesis.settings(max_examples=200, deadline=2000)
-@hypothesis.given(st.lists(st.sampled_from(sorted("".join(ALL.values()).split("\n"))) | st.text(max_size=80), max_size=60))
+@hypothesis.given(
+    st.lists(st.sampled_from(sorted("".join(ALL.values()).split("\n"))) | st.text(max_size=80), max_size=60)
+)
 def test_any_text_gives_a_signature_or_none(lines):
     found = signature("\n".join(lines))
     assert found is None or (re.match(r"^[0-9a-f]{12}$", found.id) and len(found.frames) <= 5)
 
 
 @pytest.mark.parametrize(
-    "piece", ["Kernel panic - not syncing: ", "[", "[ 1.1] ", "BUG: ", "a", "? ", "[<ffffffff>] ", "f+0x1/0x2 ", "CPU: 1 PID: 2 Comm: ", "0"]
+    "piece",
+    [
+        "Kernel panic - not syncing: ",
+        "[",
+        "[ 1.1] ",
+        "BUG: ",
+        "a",
+        "? ",
+        "[<ffffffff>] ",
+        "f+0x1/0x2 ",
+        "CPU: 1 PID: 2 Comm: ",
+        "0",
+    ],
 )
 @pytest.mark.parametrize("end", ["", "\n"], ids=["one line", "lines"])
 def test_hostile_text_is_read_quickly(piece, end):

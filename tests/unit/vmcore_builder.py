@@ -87,7 +87,9 @@ def page_data(order, contents, compression, level, split, table):
         if level & 1 and not page.strip(b"\0"):
             descriptors += zero
             continue
-        packed = zlib.compress(page, 1) if compression == "zlib" else page[: PAGE // 2] if compression != "none" else page
+        packed = (
+            zlib.compress(page, 1) if compression == "zlib" else page[: PAGE // 2] if compression != "none" else page
+        )
         flags = STATUS[compression]
         if len(packed) >= PAGE:
             packed, flags = page, 0

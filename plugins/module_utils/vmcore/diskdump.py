@@ -84,7 +84,7 @@ def read(source: Source, findings: Findings, deep: bool) -> None:
     read_info(source, header, findings)
     if header.status & INCOMPLETE:
         findings.flag(
-            "The header carries the incomplete flag: makedumpfile ran out of space on the target before it had written all."
+            "The header carries the incomplete flag: makedumpfile ran out of space before it had written all."
         )
     room = check_bitmap(source, header, findings)
     if room is not None:
@@ -95,7 +95,9 @@ def read_header(source: Source, findings: Findings) -> Optional[Header]:
     """The main and the sub header; None, with the reason in findings, where they make no sense."""
     order, version = byte_order(source)
     if version == 0:
-        findings.broken("The header version at byte 8 is none that exists (1 to %d), in either byte order." % NEWEST_VERSION)
+        findings.broken(
+            "The header version at byte 8 is none that exists (1 to %d), in either byte order." % NEWEST_VERSION
+        )
         return None
     names = utsname(source)
     layout = layout_for(names["machine"])
@@ -106,7 +108,9 @@ def read_header(source: Source, findings: Findings) -> Optional[Header]:
         findings.broken("The block size at byte %d is %d, which is no page size." % (layout.timestamp + 20, block_size))
         return None
     if sub_blocks < 1 or bitmap_blocks < 2:
-        findings.broken("The header gives %d blocks to the sub header and %d to the bitmaps." % (sub_blocks, bitmap_blocks))
+        findings.broken(
+            "The header gives %d blocks to the sub header and %d to the bitmaps." % (sub_blocks, bitmap_blocks)
+        )
         return None
     values = source.unpack_at(order + layout.sub, block_size)
     sub = {name: value if version >= since else 0 for (name, since), value in zip(SUB_FIELDS, values)}
@@ -159,7 +163,8 @@ def read_info(source: Source, header: Header, findings: Findings) -> None:
             findings.broken("The sub header puts %s at byte %d, %d bytes long." % (name, offset, size))
         elif offset + size > source.size:
             findings.incomplete(
-                "The sub header puts %s at bytes %d to %d; the file ends at %d." % (name, offset, offset + size, source.size)
+                "The sub header puts %s at bytes %d to %d; the file ends at %d."
+                % (name, offset, offset + size, source.size)
             )
 
 
@@ -173,13 +178,14 @@ def read_vmcoreinfo(source: Source, header: Header, findings: Findings) -> None:
 
 
 def check_bitmap(source: Source, header: Header, findings: Findings) -> Optional[Tuple[int, int]]:
-    """(pages that the second bitmap marks, those of this file): they differ in a part of a split dump. None: not known."""
+    """(pages that the second bitmap marks, those of them in this part of a split dump); None where not known."""
     if header.bitmap_half * 8 < header.max_mapnr:
         findings.broken("The bitmaps have %d bits, and the dump %d pages." % (header.bitmap_half * 8, header.max_mapnr))
         return None
     if header.table_offset > source.size:
         findings.incomplete(
-            "The bitmaps lie at bytes %d to %d; the file ends at %d." % (header.bitmap_offset, header.table_offset, source.size)
+            "The bitmaps lie at bytes %d to %d; the file ends at %d."
+            % (header.bitmap_offset, header.table_offset, source.size)
         )
         return None
     if header.bitmap_half > BITMAP_LIMIT:
@@ -220,8 +226,8 @@ def check_pages(source: Source, header: Header, room: Tuple[int, int], findings:
     starts = (data, data + header.block_size) if header.sub["dump_level"] & ZERO_PAGES else (data,)
     if first is not None and not header.sub["split"] and findings.verdict == "complete" and first not in starts:
         findings.incomplete(
-            "The page data begin at byte %d: the table before them has room for %d descriptors, and the second bitmap marks %d"
-            " pages. The writer stopped before it had written the bitmap to its end." % (first, (first - header.table_offset) // DESCRIPTOR.size, marked)
+            "The table of page descriptors has room for %d, and the second bitmap marks %d pages: the writer stopped"
+            " before it had written the bitmap to its end." % ((first - header.table_offset) // DESCRIPTOR.size, marked)
         )
     if deep:
         sample(source, table, findings)
@@ -230,8 +236,9 @@ def check_pages(source: Source, header: Header, room: Tuple[int, int], findings:
 def sample(source: Source, table: Table, findings: Findings) -> None:
     """Decompress evenly spaced pages of those that zlib compressed (others need libraries that Python has not)."""
     done = 0
-    for number in positions(table.count):
-        offset, size, flags, _page_flags = source.unpack_at(table.order + "qIIQ", table.offset + number * DESCRIPTOR.size)
+    for number in positions(table.pages):
+        place = table.offset + number * DESCRIPTOR.size
+        offset, size, flags = source.unpack_at(table.order + "qII", place)
         if flags != 1 or not 0 < size <= table.page_size or not table.data <= offset <= source.size - size:
             continue
         try:
@@ -239,7 +246,9 @@ def sample(source: Source, table: Table, findings: Findings) -> None:
         except zlib.error:
             page = b""
         if len(page) != table.page_size:
-            findings.broken("Page %d of the dump, at byte %d, does not decompress: its bytes were damaged." % (number, offset))
+            findings.broken(
+                "Page %d of the dump, at byte %d, does not decompress: its bytes are damaged." % (number, offset)
+            )
         done += 1
     findings.learn(pages_decompressed=done or None)
 

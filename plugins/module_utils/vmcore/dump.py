@@ -59,7 +59,7 @@ def read_plain(source: Source, findings: Findings, deep: bool) -> None:
 
 def read_wrapped(source: Source, name: str, findings: Findings, deep: bool) -> None:
     if wrappers.decompressor(name) is None:
-        findings.unknown("The dump is inside a %s file, which cannot be read here: expand it with `%s -d` first." % (name, name))
+        findings.unknown("The dump is inside a %s file, which is not read here: expand it with `%s -d`." % (name, name))
         return
     try:
         head = b""
@@ -74,11 +74,13 @@ def read_wrapped(source: Source, name: str, findings: Findings, deep: bool) -> N
         if deep:
             read_through(source, name, findings)
         else:
-            findings.unknown("The dump is inside a %s file, of which only the beginning was read: deep=true reads it all." % name)
+            findings.unknown("The dump is inside a %s file, read at its beginning only: deep=true reads it all." % name)
     except wrappers.Cut as error:
         findings.incomplete("The compressed file is not whole: %s." % error)
     except wrappers.TooLong:
-        findings.unknown("The %s file expands to more than %d GiB, and was read no further." % (name, EXPANDED_LIMIT >> 30))
+        findings.unknown(
+            "The %s file expands to more than %d GiB: it was read no further." % (name, EXPANDED_LIMIT >> 30)
+        )
 
 
 def read_head(head: bytes, findings: Findings) -> None:
@@ -100,5 +102,5 @@ def read_through(source: Source, name: str, findings: Findings) -> None:
     if findings.facts.get("flattened"):
         flattened.walk(forward, findings)
     else:
-        findings.unknown("The %s file is whole, but of the dump in it only the beginning was checked: expand it for more." % name)
+        findings.unknown("The %s file is whole, but the dump in it was read at its beginning only: expand it." % name)
     forward.drain()

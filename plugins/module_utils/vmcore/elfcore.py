@@ -3,7 +3,7 @@
 """ELF vmcores: /proc/vmcore copied, `makedumpfile -E`, QEMU's dump-guest-memory. Private to this collection.
 
 makedumpfile 1.7.9 makedumpfile.c: check_and_modify_elf_headers (DUMP_ELF_INCOMPLETE, bit 0 of e_flags, after ENOSPC),
-write_elf_header (program headers reserved as zeros and written last; PN_XNUM). Linux fs/proc/vmcore.c makes /proc/vmcore.
+write_elf_header (program headers reserved as zeros and written last; PN_XNUM). Linux: fs/proc/vmcore.c.
 """
 
 import struct
@@ -33,7 +33,7 @@ class Segment(NamedTuple):
 
 
 class Form(NamedTuple):
-    """The struct forms of one ELF class, byte order apart. `program` is in the order of Segment's fields after picking."""
+    """The struct forms of one ELF class, byte order apart."""
 
     bits: int
     header: str  # from e_type on
@@ -67,9 +67,7 @@ def read(source: Source, findings: Findings) -> None:
     if header is None:
         return
     if header.flags & INCOMPLETE:
-        findings.flag(
-            "e_flags carries the incomplete flag: makedumpfile ran out of space on the target before it had written all."
-        )
+        findings.flag("e_flags carries the incomplete flag: makedumpfile ran out of space before it had written all.")
     size = struct.calcsize(header.form.program)
     if header.phoff + header.phnum * size > source.size:
         findings.incomplete(
@@ -90,7 +88,7 @@ def read_header(source: Source, findings: Findings) -> Optional[Header]:
     fields = source.unpack_at(order + form.header, 16)
     kind, machine, _version, _entry, phoff, shoff, flags, _ehsize, phentsize, phnum = fields[:10]
     if kind != CORE:
-        findings.broken("This is an ELF file of type %d, not a core (%d): an executable, a library or a module." % (kind, CORE))
+        findings.broken("This is an ELF file of type %d, not a core (%d)." % (kind, CORE))
         return None
     if phentsize != struct.calcsize(form.program):
         findings.broken("The ELF header gives program headers %d bytes." % phentsize)
@@ -124,7 +122,7 @@ def segments(source: Source, header: Header) -> Iterator[Segment]:
 def check_segments(source: Source, header: Header, findings: Findings) -> None:
     """Every PT_LOAD must lie inside the file; PT_NOTE says which kernel it was."""
     loads = total = 0
-    info = {}  # type: Dict[str, str]
+    info: Dict[str, str] = {}
     for segment in segments(source, header):
         if segment.kind not in (PT_LOAD, PT_NOTE):
             continue
@@ -141,7 +139,7 @@ def check_segments(source: Source, header: Header, findings: Findings) -> None:
     if not loads:
         findings.incomplete("No program header describes memory: the writer stopped before it wrote them.")
     if not info and loads:
-        findings.broken("There is no VMCOREINFO note: this is the core of a program, or of a machine that did not give one.")
+        findings.broken("There is no VMCOREINFO note: this is the core of a program, not of a kernel.")
     vmcoreinfo.learn(info, findings)
     page_size = findings.facts.get("page_size")
     findings.learn(hostname=hostname(source, header, info), pages=total // page_size if page_size else None)

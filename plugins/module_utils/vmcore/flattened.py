@@ -5,7 +5,7 @@
 makedumpfile 1.7.9 makedumpfile.c: write_start_flat_header (4096 bytes, signature, type and version big-endian),
 write_buffer (a header of offset and size, big-endian, before each piece), write_end_flat_header (-1, -1);
 rearrange_dumpdata takes the pieces in turn, so that later ones overwrite earlier ones, and stops at offset < 0 or
-size <= 0, which must be -1 and -1. There is no incomplete flag: only the end record says that the writer came to its end.
+size <= 0, which must be -1 and -1. There is no incomplete flag: only the end record says that all was written.
 """
 
 import bisect
@@ -26,27 +26,28 @@ MAX_RUNS = 1 << 18
 
 
 class Run(NamedTuple):
-    """`count` pieces of `size` bytes: their data at source, source + size + 16, …, their place at target, target + size, …"""
+    """Equal pieces in a row: the data of each lie size + 16 bytes behind the last one's, their places size bytes."""
 
     target: int
     source: int
     size: int
-    count: int
+    pieces: int
 
     @property
     def end(self) -> int:
-        return self.target + self.size * self.count
+        return self.target + self.size * self.pieces
 
 
 def walk(source: Source, findings: Findings) -> List[Run]:
     """The runs of a stream in its order; says what is wrong with the stream."""
-    runs = []  # type: List[Run]
+    runs: List[Run] = []
     position = HEADER
     for _number in range(MAX_RECORDS):
         head = source.read_at(position, RECORD.size)
         if len(head) < RECORD.size:
             findings.incomplete(
-                "The flattened stream has no end record: it breaks off at byte %d, so the writer did not finish." % source.size
+                "The flattened stream has no end record: it breaks off at byte %d, the writer did not finish."
+                % source.size
             )
             return runs
         target, size = RECORD.unpack(head)
@@ -56,15 +57,15 @@ def walk(source: Source, findings: Findings) -> List[Run]:
         have = min(size, max(0, source.size - position - RECORD.size))
         add(runs, target, position + RECORD.size, have)
         if len(runs) > MAX_RUNS:
-            findings.broken("The flattened stream jumps about more than any writer does; it was read up to byte %d." % position)
+            findings.broken("The flattened stream jumps about more than any writer does (read to byte %d)." % position)
             return runs
         position += RECORD.size + size
         if have < size:
             findings.incomplete(
-                "The flattened stream breaks off at byte %d, within a record that lasts until byte %d." % (source.size, position)
+                "The flattened stream breaks off at byte %d, within a record that ends at %d." % (source.size, position)
             )
             return runs
-    findings.broken("The flattened stream has more than %d records; it was read up to byte %d." % (MAX_RECORDS, position))
+    findings.broken("The flattened stream has more than %d records (read to byte %d)." % (MAX_RECORDS, position))
     return runs
 
 
@@ -83,8 +84,8 @@ def add(runs: List[Run], target: int, source: int, size: int) -> None:
         return
     if runs:
         last = runs[-1]
-        if size == last.size and target == last.end and source == last.source + (size + RECORD.size) * last.count:
-            runs[-1] = last._replace(count=last.count + 1)
+        if size == last.size and target == last.end and source == last.source + (size + RECORD.size) * last.pieces:
+            runs[-1] = last._replace(pieces=last.pieces + 1)
             return
     runs.append(Run(target, source, size, 1))
 
@@ -93,8 +94,8 @@ def segments(runs: List[Run]) -> List[Tuple[int, int, Run]]:
     """(start, end, run) without overlaps, sorted: where runs overlap, the later one of the stream counts."""
     edges = [(run.target, 1, index) for index, run in enumerate(runs)]
     edges += [(run.end, 0, index) for index, run in enumerate(runs)]
-    open_runs = []  # type: List[int]
-    found = []  # type: List[Tuple[int, int, Run]]
+    open_runs: List[int] = []
+    found: List[Tuple[int, int, Run]] = []
     start = 0
     for position, opens, index in sorted(edges):
         if open_runs and start < position:

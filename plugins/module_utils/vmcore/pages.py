@@ -3,12 +3,12 @@
 """The table of page descriptors of a kdump-compressed dump. Private to this collection.
 
 page_desc: i64 offset, u32 size, u32 flags, u64 page_flags. A million of them are 24 MB, so that they are checked by
-columns: the extremes of a chunk are compared, and single descriptors are looked at only where an extreme is out of bounds.
+columns: the extremes of a chunk are compared; single descriptors are looked at only where one is out of bounds.
 """
 
 import array
 import struct
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 from .result import KEPT, Findings
 from .source import Source
@@ -22,11 +22,11 @@ MAX_DESCRIPTORS = 1 << 28
 
 
 class Table(NamedTuple):
-    """`count` descriptors from byte `offset` on; page data begin at byte `data` at the earliest."""
+    """`pages` descriptors from byte `offset` on; page data begin at byte `data` at the earliest."""
 
     order: str
     offset: int
-    count: int
+    pages: int
     data: int
     page_size: int
 
@@ -36,35 +36,38 @@ def check_table(source: Source, table: Table, findings: Findings, deep: bool) ->
 
     Returns where the first chunk's page data begin, None where nothing of it points anywhere.
     """
-    end = table.offset + table.count * DESCRIPTOR.size
+    end = table.offset + table.pages * DESCRIPTOR.size
     if end > source.size:
         findings.incomplete(
-            "The table of page descriptors lies at bytes %d to %d; the file ends at %d." % (table.offset, end, source.size)
+            "The table of page descriptors lies at bytes %d to %d; the file ends at %d."
+            % (table.offset, end, source.size)
         )
-    if table.count > MAX_DESCRIPTORS and deep:
-        findings.unknown("The dump has %d pages: more than are checked one by one here." % table.count)
-    numbers = range(0, table.count, CHUNK)
-    if not deep or table.count > MAX_DESCRIPTORS:
-        numbers = sorted({0, max(0, table.count - CHUNK)}) if table.count else []
-    lowest = None
+    if table.pages > MAX_DESCRIPTORS and deep:
+        findings.unknown("The dump has %d pages: more than are checked one by one here." % table.pages)
+    numbers = list(range(0, table.pages, CHUNK)) if deep and table.pages <= MAX_DESCRIPTORS else []
+    if not deep or table.pages > MAX_DESCRIPTORS:
+        numbers = sorted({0, max(0, table.pages - CHUNK)}) if table.pages else []
+    lowest: Optional[int] = None
     lost = checked = 0
     for number in numbers:
-        data = source.read_at(table.offset + number * DESCRIPTOR.size, min(CHUNK, table.count - number) * DESCRIPTOR.size)
-        if len(data) < DESCRIPTOR.size:
+        size = min(CHUNK, table.pages - number) * DESCRIPTOR.size
+        data = source.read_at(table.offset + number * DESCRIPTOR.size, size)
+        data = data[: len(data) // DESCRIPTOR.size * DESCRIPTOR.size]
+        if not data:
             break
-        here, missing = check_chunk(data[: len(data) // DESCRIPTOR.size * DESCRIPTOR.size], number, source.size, table, findings)
+        here, missing = check_chunk(data, number, source.size, table, findings)
         lowest = here if number == 0 else lowest
         checked += len(data) // DESCRIPTOR.size
         lost += missing
     findings.learn(pages_checked=checked or None, pages_lost=lost or None)
     if lost:
         findings.incomplete(
-            "%d pages have a descriptor without an offset: the writer stopped, as on a full target, before it wrote them." % lost
+            "%d pages have a descriptor without an offset: the writer stopped, as on a full target, before them." % lost
         )
     return lowest
 
 
-def columns(data: bytes, order: str) -> Tuple[List[int], List[int], List[int]]:
+def columns(data: bytes, order: str) -> Tuple[Sequence[int], Sequence[int], Sequence[int]]:
     """The offsets, sizes and flags of descriptors."""
     wide, narrow = array.array("q", data), array.array("I", data)
     if order != NATIVE:

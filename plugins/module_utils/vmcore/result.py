@@ -49,9 +49,9 @@ class Findings:
     """Facts and problems as they turn up."""
 
     def __init__(self) -> None:
-        self.facts = {}  # type: Dict[str, Any]
+        self.facts: Dict[str, Any] = {}
         self.flagged = ""  # what the dump's own header says of its being incomplete
-        self.kinds = {"broken": [], "incomplete": [], "unknown": []}  # type: Dict[str, List[str]]
+        self.kinds: Dict[str, List[str]] = {"broken": [], "incomplete": [], "unknown": []}
 
     def broken(self, problem: str) -> None:
         self._add("broken", problem)
@@ -87,7 +87,8 @@ class Findings:
     def result(self, size: int, deep: bool) -> VmcoreInfo:
         text = dict.fromkeys(("release", "build_id", "hostname", "machine", "byte_order", "compression"), "")
         unset = dict.fromkeys(("rearranged_bytes", "word_bits", "dump_level", "page_size", "pages", "kernel_offset"))
-        facts = dict(text, flattened=False, wrapper="", format="unknown", split=False, crash_epoch=None, **unset)
+        facts: Dict[str, Any] = {}
+        facts.update(text, flattened=False, wrapper="", format="unknown", split=False, crash_epoch=None, **unset)
         facts.update(pages_lost=0, pages_checked=0, pages_decompressed=0)
         facts.update(self.facts)
         problems = self.kinds["broken"] + self.kinds["incomplete"] + self.kinds["unknown"]
@@ -100,7 +101,7 @@ class Findings:
 
 def utc(epoch: Optional[int]) -> str:
     """ISO 8601 in UTC; "" for what is no time."""
-    if not plausible(epoch):
+    if epoch is None or not plausible(epoch):
         return ""
     return (datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=epoch)).isoformat() + "Z"
 

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Dumps on a host, and what lies beside them. Private to this collection.
 
-Names: kdump-utils and this collection write vmcore, vmcore.flat, vmcore-incomplete and vmcore-dmesg.txt into a directory
-per crash; kdump-tools writes dump.STAMP[.gz] and dmesg.STAMP; `makedumpfile --split` gets vmcore-1 and so on.
+Names: kdump-utils and this collection write vmcore, vmcore.flat, vmcore-incomplete and vmcore-dmesg.txt into a
+directory per crash; kdump-tools writes dump.STAMP[.gz] and dmesg.STAMP; `makedumpfile --split` gets vmcore-1 and so on.
 """
 
 import fnmatch
@@ -34,8 +34,8 @@ def vmcores(host: Any, paths: List[str], deep: bool) -> List[Dict[str, Any]]:
 
 def find(host: Any, paths: List[str]) -> List[str]:
     """The files that `paths` stand for: files, patterns, and directories with their immediate subdirectories."""
-    found = []  # type: List[str]
-    problems = []  # type: List[Problem]
+    found: List[str] = []
+    problems: List[Problem] = []
     for path in paths:
         if re.search(r"[*?\[]", path) and not host.exists(path):
             found += [each for each in host.glob(path) if host.is_file(each)]

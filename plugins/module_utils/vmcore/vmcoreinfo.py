@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """VMCOREINFO and the ELF notes that carry it. Private to this collection.
 
-kernel/vmcore_info.c (kernel/crash_core.c before 6.9): `KEY=value` lines; Documentation/admin-guide/kdump/vmcoreinfo.rst.
+kernel/vmcore_info.c (kernel/crash_core.c before 6.9): lines of `KEY=value`.
+Documentation/admin-guide/kdump/vmcoreinfo.rst lists the keys.
 """
 
 import re
@@ -18,7 +19,7 @@ NOTES_LIMIT = 16 << 20
 
 def parse(data: bytes) -> Dict[str, str]:
     """The first value of every key; lines without `=` are left out."""
-    found = {}  # type: Dict[str, str]
+    found: Dict[str, str] = {}
     for line in data[:LIMIT].decode("ascii", "replace").split("\n"):
         key, equals, value = line.partition("=")
         if equals and key and key not in found:
@@ -28,7 +29,7 @@ def parse(data: bytes) -> Dict[str, str]:
 
 def number(value: Optional[str], base: int) -> Optional[int]:
     """An unsigned integer below 2**64, or None."""
-    if not re.match(r"^(0x)?[0-9a-fA-F]{1,20}$", value or ""):
+    if not value or not re.match(r"^(0x)?[0-9a-fA-F]{1,20}$", value):
         return None
     try:
         result = int(value, base)
@@ -55,7 +56,7 @@ def learn(info: Dict[str, str], findings: Findings) -> None:
 
 
 def notes(data: bytes, order: str) -> Iterator[Tuple[bytes, int, bytes]]:
-    """(name, type, content) of each ELF note; ends at the first that does not fit. Names and contents are padded to 4."""
+    """(name, type, content) of each ELF note; ends at the first that does not fit."""
     position = 0
     while position + 12 <= len(data):
         name_size, size, kind = struct.unpack_from(order + "III", data, position)

@@ -10,14 +10,19 @@ from .source import Source
 
 try:
     import lzma
+
     ERRORS = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, MemoryError)
 except ImportError:  # a Python built without it
     lzma = None  # type: ignore
     ERRORS = (zlib.error, OSError, EOFError, ValueError, MemoryError)  # type: ignore
 
 MAGICS = (
-    (b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\x04\x22\x4d\x18", "lz4"),
-)  # fmt: skip
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+)
 # What an xz file may ask for; `xz -9` needs 65 MiB.
 XZ_MEMORY = 128 << 20
 PIECE = 1 << 20
@@ -80,7 +85,7 @@ def expand(source: Source, name: str) -> Iterator[bytes]:
             try:
                 piece = worker.decompress(data, PIECE)
             except ERRORS as error:
-                raise Cut("its %s data are damaged before byte %d (%s)" % (name, position, error))
+                raise Cut("its %s data are damaged before byte %d (%s)" % (name, position, error)) from error
             if piece:
                 yield piece
         position -= len(worker.unused_data)
