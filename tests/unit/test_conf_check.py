@@ -83,7 +83,7 @@ def host(tmp_path):
     for path, text in files.items():
         put(tmp_path, path, text)
     for path, mode in (("/usr/bin/makedumpfile", 0o755), ("/usr/bin/cp", 0o755), ("/etc/hook", 0o755),
-                       ("/root/.ssh/kdump_id_rsa", 0o600), ("/root/open", 0o644)):  # fmt: skip
+                       ("/root/.ssh/kdump_id_rsa", 0o600), ("/root/open", 0o644), ("/root/group", 0o640)):  # fmt: skip
         put(tmp_path, path, "", mode)
     host.symlink("../../vdb1", "/dev/disk/by-uuid/aa-bb")
     host.symlink("../../vda1", "/dev/disk/by-label/\\x2fboot")
@@ -139,6 +139,7 @@ PROBLEMS = {
     "raw and swap": ("raw /dev/vdi1", "used for swapping", "overwrites"),
     "no key": ("ssh kdump@server\nsshkey /root/none", "There is no ssh key /root/none", "propagate"),
     "an open key": ("ssh kdump@server\nsshkey /root/open", "open to others", "chmod 600 /root/open"),
+    "a key open to the group": ("ssh kdump@server\nsshkey /root/group", "open to others", "chmod 600 /root/group"),
     "an alias": ("ssh kdump@alias", "alias is an alias", "`ssh kdump@server.example.com`"),
     "no hook *": ("kdump_pre /nope", "kdump_pre: there is no /nope", "Put it there first"),
     "a hook that cannot run": ("kdump_post /etc/file", "not an executable file", "chmod +x /etc/file"),
@@ -173,6 +174,10 @@ def test_all_problems_at_once_and_none_twice(host):
     assert [problem.option for problem in check_host(host, conf)] == ["ext4", "kdump_pre"]
 
 
+def test_the_host_is_not_asked_about_a_target_that_is_wrong_by_itself(host):
+    assert check_host(host, parse("ext4 vdz9")) == check_host(host, parse("ext4 /dev/vdz9\nssh a")) == []
+
+
 def test_prediction_misses_neither_the_collector_nor_the_key(host):
     host.remove("/usr/bin/makedumpfile")
     conf = parse("ssh kdump@server\nsshkey /root/none\nkdump_pre /nope")
@@ -196,6 +201,7 @@ def test_without_udevs_links_blkid_is_asked(host):
 DIRECTORIES = {
     "path": ("path /var/dump", "/var/dump"),
     "a target": ("xfs /dev/vdb1", "/crash/var/crash"),
+    "a target that the kernel mounted as /dev/root": ("ext4 /dev/vda1", "/var/crash"),
     "a subvolume is not its file system": ("btrfs /dev/vdd\npath /x", "/btrfs/x"),
     "nfs": ("nfs server:/export/\npath /dump", "/net/dump"),
     "not mounted": ("ext4 /dev/vdg1", None),

@@ -157,6 +157,13 @@ def test_other_variables_of_such_a_file_can_be_changed():
     assert edit(text, {}, []) == text
 
 
+def test_nothing_is_written_into_a_quote_that_is_open():
+    for text in ('A="$X\n', "echo 'a\n", "A=$(\n"):
+        with pytest.raises(KdumpError):
+            edit(text, {"B": "1"}, [])
+        assert edit(text, {}, []) == text
+
+
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: data.decode("utf-8", "surrogateescape")))
 def test_hostile_text_is_read_or_refused(text):
     entries = sysconfig.read(text)
