@@ -7,7 +7,7 @@ import os
 import re
 import sys
 
-from . import deps, guest, image
+from . import demo, deps, guest, image
 from .common import LabError
 
 
@@ -63,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
         command(title, text).add_argument("name", type=name)
     command("list", "the guests there are")
     command("inventory", "an Ansible inventory of guests").add_argument("names", type=name, nargs="+")
+    show = command("demo", "arm a guest, crash it, verify its vmcore, take it away")
+    show.add_argument("--suite", **suite)
     return top
 
 
@@ -89,6 +91,8 @@ def main() -> None:
             print(f"{title}\t{one.suite}\t{one.accel}\t127.0.0.1:{one.port}")
     elif args.command == "inventory":
         print(guest.inventory([guest.find(title) for title in args.names]), end="")
+    elif args.command == "demo":
+        demo.main(args.suite)
 
 
 if __name__ == "__main__":

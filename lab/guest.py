@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -78,10 +79,10 @@ def running() -> List[str]:
     return [name for name in virsh("list", "--name").stdout.split() if name.startswith(DOMAIN_PREFIX)]
 
 
-def ensure_libvirt() -> None:
-    """Starts libvirt's daemons where no service manager has."""
+def ensure_libvirt() -> bool:
+    """Starts libvirt's daemons where no service manager has; True when it did."""
     if virsh("version", check=False).returncode == 0:
-        return
+        return False
     with locked("libvirt", "another process that starts libvirt"), stage("starts libvirt"):
         if pathlib.Path("/run/systemd/system").exists():
             run("systemctl", "start", "libvirtd")
@@ -92,6 +93,15 @@ def ensure_libvirt() -> None:
             if time.monotonic() > deadline:
                 raise LabError("libvirt does not answer at qemu:///system: look at the output of `libvirtd --verbose`.")
             time.sleep(0.5)
+    return True
+
+
+def stop_daemons() -> None:
+    """Ends what start_daemons has started."""
+    for daemon in ("libvirtd", "virtlogd"):
+        pid_file = pathlib.Path(f"/run/{daemon}.pid")
+        if pid_file.exists():
+            os.kill(int(pid_file.read_text(encoding="ascii")), signal.SIGTERM)
 
 
 def start_daemons() -> None:

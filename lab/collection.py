@@ -1,0 +1,49 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The collection as a user gets it: built into a tarball and installed from that, never run from the source tree."""
+
+import os
+import pathlib
+import subprocess
+from typing import Dict, NamedTuple
+
+from .common import LabError, run
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+class Ansible(NamedTuple):
+    """An installed collection and the ansible-core that runs it."""
+
+    programs: pathlib.Path  # the directory of ansible-playbook
+    collections: pathlib.Path
+    inventory: pathlib.Path
+
+    def environment(self) -> Dict[str, str]:
+        settings = {
+            "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
+            "ANSIBLE_CONFIG": os.devnull,
+            "ANSIBLE_INVENTORY": str(self.inventory),
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_RETRY_FILES_ENABLED": "false",
+            "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}",
+        }
+        return {**os.environ, **settings}
+
+    def playbook(self, *argv: str) -> None:
+        """Runs ansible-playbook; its output goes where ours goes, while it runs."""
+        command = [str(self.programs / "ansible-playbook"), *argv]
+        done = subprocess.run(command, env=self.environment(), cwd=self.collections, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            raise LabError(f"`ansible-playbook {' '.join(argv)}` failed with exit code {done.returncode}: see above.")
+
+
+def install(programs: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:
+    """Builds the tarball in a directory and installs it there; returns the collections path."""
+    galaxy = programs / "ansible-galaxy"
+    environment = {**os.environ, "ANSIBLE_CONFIG": os.devnull}
+    run(galaxy, "collection", "build", "--force", "--output-path", directory, ROOT, env=environment)
+    tarball = next(directory.glob("vmcore-kdump-*.tar.gz"))
+    collections = directory / "collections"
+    run(galaxy, "collection", "install", tarball, "--offline", "--force", "-p", collections, env=environment)
+    return collections
