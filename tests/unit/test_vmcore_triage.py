@@ -198,6 +198,18 @@ def test_no_panic(text):
     assert signature(text) is None
 
 
+def test_lines_of_the_boot_do_not_count():
+    boot = (
+        "[    0.1] NMI watchdog: Perf NMI watchdog permanently disabled\n[    0.2] mce: [Hardware Error]: old records\n"
+    )
+    assert signature(boot + SYSRQ).id == signature(SYSRQ).id
+
+
+def test_stamps_with_the_caller_are_taken_off():
+    stamped = re.sub(r"\[ *(\d+\.\d+)\] ", r"[  \1] [    T638] ", SYSRQ)
+    assert signature(stamped) == signature(SYSRQ)
+
+
 def test_message_has_no_control_characters():
     assert signature("Kernel panic - not syncing: \x1b[31mred\u202e 0x1234567\n").message == "?[31mred? ADDR"
 

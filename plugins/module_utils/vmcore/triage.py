@@ -14,6 +14,8 @@ from typing import List, NamedTuple, Optional
 TEXT_LIMIT = 2 << 20
 LINE_LIMIT = 1024
 FRAMES = 5
+REPORT = 400  # lines; a report with registers, code and a trace of each CPU has fewer
+TOGETHER = 10  # seconds
 
 # The first pattern that fits any line of the last oops or panic names the class: from the specific to the general.
 CLASSES = (
@@ -46,13 +48,13 @@ CLASSES = (
     ("panic", r"Kernel panic - not syncing"),
 )
 
-STAMP = re.compile(r"^(?:<\d{1,3}>)?(?:\[ {0,12}\d{1,12}\.\d{1,9}\](?:\[ {0,8}[TC]\d{1,8}\])? ?)?")
+STAMP = re.compile(r"^(?:<\d{1,3}>)?(?:\[ {0,12}(\d{1,12})\.\d{1,9}\](?: ?\[ {0,8}[TC]\d{1,8}\])? ?)?")
 # Where an oops or a panic begins; what comes before the last of them is not its cause.
 START = re.compile(
     r"^(?:BUG: |Unable to handle kernel |general protection fault|kernel BUG at |Internal error: |Oops|double fault|"
     r"divide error|invalid opcode|watchdog: BUG: |sysrq: Trigger a crash|SysRq : Trigger a crash|stack segment|"
-    r"Kernel panic - not syncing|Kernel attempted to |INFO: task .{1,80} blocked for more than |NMI watchdog: |"
-    r"mce: \[Hardware Error\])"
+    r"Kernel panic - not syncing|Kernel attempted to |INFO: task .{1,80} blocked for more than |"
+    r"NMI watchdog: Watchdog detected|mce: \[Hardware Error\])"
 )
 PANIC = re.compile(r"Kernel panic - not syncing: (.{1,300})")
 CUT = re.compile(r"^-{4,}\[ cut here \]-{4,}$|^-{3,}\[ end (trace|Kernel panic)")
@@ -101,10 +103,21 @@ class Signature(NamedTuple):
     pid: Optional[int]
 
 
+class Line(NamedTuple):
+    """A line of the log: seconds since boot (0 if it does not say) and the rest."""
+
+    seconds: int
+    text: str
+
+
+def split_stamp(line: str) -> Line:
+    match = STAMP.match(line)
+    return Line(int(match.group(1) or 0), line[match.end() :].rstrip()) if match else Line(0, line.rstrip())
+
+
 def signature(text: str) -> Optional[Signature]:
     """The signature of the last oops or panic of a kernel log; None where there is neither."""
-    lines = [STAMP.sub("", line[:LINE_LIMIT]).rstrip() for line in text[-TEXT_LIMIT:].split("\n")]
-    report = last_report(lines)
+    report = last_report([split_stamp(line[:LINE_LIMIT]) for line in text[-TEXT_LIMIT:].split("\n")])
     if not report:
         return None
     kind = next((name for name, pattern in CLASSES if any(re.search(pattern, line) for line in report)), "")
@@ -120,23 +133,26 @@ def signature(text: str) -> Optional[Signature]:
     )  # fmt: skip
 
 
-def last_report(lines: List[str]) -> List[str]:
-    """The lines from where the fatal event began: the first start after the last that a machine survived.
+def last_report(lines: List[Line]) -> List[str]:
+    """The lines from where the last fatal event began.
 
-    An oops is followed by its own "Kernel panic" and often by more starts: those belong to it. One that was survived
-    ends with "end trace", and a later start is another event. 1000 lines are more than any report has.
+    A report has several starts (BUG, Oops, then "Kernel panic"): going back from the last one they belong together
+    while they follow within seconds. An "end trace" closes an event before, unless a bare panic follows it, as it
+    does an oops with panic_on_oops.
     """
-    begin = None
-    closed = True
-    for number, line in enumerate(lines):
-        if START.match(line):
-            fatal = line.startswith("Kernel panic") and begin is not None and number - begin < 1000
-            if closed and not fatal:
-                begin = number
-                closed = False
-        elif line.startswith("---[ end trace"):
-            closed = True
-    return lines[begin : begin + 1000] if begin is not None else []
+    starts = [number for number, line in enumerate(lines) if START.match(line.text)]
+    if not starts:
+        return []
+    last = begin = starts[-1]
+    for number in range(last - 1, max(-1, last - REPORT), -1):
+        line = lines[number]
+        if lines[begin].seconds - line.seconds > TOGETHER:
+            break
+        if line.text.startswith("---[ end trace") and not (begin == last and PANIC.match(lines[last].text)):
+            break
+        if START.match(line.text):
+            begin = number
+    return [line.text for line in lines[begin : begin + REPORT]]
 
 
 def headline(report: List[str]) -> str:
