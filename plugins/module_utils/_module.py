@@ -47,7 +47,7 @@ def run_state(
                         "The change did not take: looking again, there was still to do: %s." % "; ".join(left.actions),
                         "Run again with -vvv; if it stays, the host's own tools undo what is written.",
                     )
-        module.exit_json(changed=plan.changed, actions=plan.actions, diff=plan.diff(), **report(host, params))
+        _exit(module, dict(report(host, params), changed=plan.changed, actions=plan.actions, diff=plan.diff()))
     except KdumpError as error:
         fail_with(module, error)
 
@@ -58,11 +58,30 @@ def run_info(
     """Run a module that only looks."""
     module = AnsibleModule(argument_spec, supports_check_mode=True, **options)
     try:
-        module.exit_json(changed=False, **report(Host(), dict(module.params, _check=module.check_mode)))
+        _exit(module, dict(report(Host(), dict(module.params, _check=module.check_mode)), changed=False))
     except KdumpError as error:
         fail_with(module, error)
 
 
+def _exit(module: AnsibleModule, results: Dict[str, Any]) -> None:
+    """Succeed. `warnings` among the results, a list of sentences, go the way that Ansible has for them."""
+    for warning in results.pop("warnings", []):
+        module.warn(warning)
+    module.exit_json(**_printable(results))
+
+
+def _printable(value: Any) -> Any:
+    """A value without lone surrogates, which stand for bytes that are not UTF-8 and which no terminal or log takes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {_printable(key): _printable(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_printable(one) for one in value]
+    return value
+
+
 def fail_with(module: AnsibleModule, error: KdumpError) -> None:
     """Fail with every problem: as sentences in msg, as data in errors."""
-    module.fail_json(msg=str(error), errors=[problem.as_dict() for problem in error.problems])
+    errors = [problem.as_dict() for problem in error.problems]
+    module.fail_json(**_printable({"msg": str(error), "errors": errors}))
