@@ -4,20 +4,22 @@
 
     python3 -m benchmarks.capture [--suite trixie] [--json FILE]
 
-Measured for each: seconds to build the capture image and its bytes (native, dracut, kdump-tools), seconds from the panic to the
-machine's restart, and the smallest of 96M, 128M and 192M with which a vmcore arrives (native, kdump-tools). The panic
+It is run by a Python whose environment has ansible-core. Measured for each: seconds to build the capture image and its
+bytes (native, dracut, kdump-tools), seconds from the panic to the machine's restart, and the smallest of 96M, 128M and 192M with which a vmcore arrives (native, kdump-tools). The panic
 is seen on the serial console, the restart is libvirt's own event. The ratios are the result: the seconds are those of
 one shared, emulated machine.
 """
 
 import argparse
 import json
+import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Dict, List, Optional
 
-from lab import guest, playbook
+from lab import collection, guest
 from lab.common import say, stage
 
 NAME = "benchmark"
@@ -81,12 +83,12 @@ def arrived(machine: guest.Guest, pattern: str) -> int:
     return max((int(line.split()[0]) for line in listing.splitlines()), default=0)
 
 
-def native(machine: guest.Guest) -> Dict[str, object]:
+def native(machine: guest.Guest, ansible: collection.Ansible) -> Dict[str, object]:
     """The collection itself, as its users run it; then crashes with ever more memory until a vmcore arrives."""
     result: Dict[str, object] = {}
     for size in RESERVATIONS:
         with stage(f"native: arms with crashkernel={size}"):
-            playbook.run("vmcore.kdump.kdump", [machine], {"kdump_crashkernel": size, "kdump_reboot_ok": True})
+            ansible.playbook("vmcore.kdump.kdump", "-e", f"kdump_crashkernel={size}", "-e", "kdump_reboot_ok=true")
         manifest = json.loads(shell(machine, "cat /var/lib/vmcore-kdump/images/*.json"))
         result.update(build_seconds=manifest["seconds"], image_bytes=manifest["bytes"])
         with stage(f"native: crashes with crashkernel={size}"):
@@ -155,19 +157,28 @@ def table(rows: Dict[str, Dict[str, object]]) -> List[str]:
     return lines
 
 
+def measure(machine: guest.Guest, scratch: pathlib.Path) -> Dict[str, Dict[str, object]]:
+    programs = pathlib.Path(sys.executable).parent
+    ansible = collection.Ansible(programs, collection.install(programs, scratch), scratch / "inventory.yml")
+    ansible.inventory.write_text(guest.inventory([machine]), encoding="utf-8")
+    rows = {"native": native(machine, ansible), "dracut": dracut(machine)}
+    with stage("native: removes itself"):
+        ansible.playbook("vmcore.kdump.kdump", "-e", "kdump_state=absent")
+    rows["kdump-tools"] = kdump_tools(machine)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="native against dracut and kdump-tools, in one guest")
     parser.add_argument("--suite", default="trixie")
     parser.add_argument("--json", help="write the figures to this file too")
     args = parser.parse_args()
     machine = guest.up(NAME, args.suite, 2048, 2, [], 0)
-    try:
-        rows = {"native": native(machine), "dracut": dracut(machine)}
-        with stage("native: removes itself"):
-            playbook.run("vmcore.kdump.kdump", [machine], {"kdump_state": "absent"})
-        rows["kdump-tools"] = kdump_tools(machine)
-    finally:
-        guest.down(NAME)
+    with tempfile.TemporaryDirectory(prefix="vmcore-kdump-benchmark-") as name:
+        try:
+            rows = measure(machine, pathlib.Path(name))
+        finally:
+            guest.down(NAME)
     print("\n".join(table(rows)))
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
