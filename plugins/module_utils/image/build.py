@@ -4,18 +4,16 @@
 
 import hashlib
 import json
-import zlib
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..plan import Plan, Step
 from ..problems import KdumpError, Problem
 from . import collector, contents, cpio, init, kernel, kmod, storage, store
 
 FORMAT = 1  # of the digest: a change here builds every image anew
-_COMPRESSION = 6
 _HOOKS = ("kdump_pre", "kdump_post", "kdump_emergency")
 _FOLDERS = ("pre.d", "post.d", "emergency.d")
-_EMPTY = ("dev", "etc/kdump", "kdump", "proc", "run/lock/lvm", "sys", "tmp", "usr/bin", "usr/lib/kdump", "usr/sbin", "var")
+_EMPTY = ("dev", "etc/kdump", "kdump", "proc", "run", "sys", "tmp", "usr/bin", "usr/lib/kdump", "usr/sbin", "var")
 _LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64", "etc/mtab": "/proc/self/mounts"}
 _DEVICES = (("dev/console", 5, 1), ("dev/null", 1, 3), ("dev/kmsg", 1, 11))
 
@@ -36,29 +34,32 @@ class Missing(KdumpError):
 
 
 def decide(
-    host: Any, release: str, conf: Any, force: bool = False, bootdir: str = "", check: bool = False
-) -> Plan:
+    host: Any, release: str, conf: Any, force: bool = False, bootdir: str = "", check: bool = False,
+    outcome: Optional[Dict[str, Any]] = None,
+) -> Plan:  # fmt: skip
     """The plan that gives this host an image for a kernel release. KdumpError with everything that stands against it.
 
-    In check mode (`check`) missing programs are no problem: the play would have installed them before.
+    In check mode (`check`) missing programs are no problem: the play would have installed them before. `outcome` is
+    told the `recipe`, and the `manifest` of an image built by the plan.
     """
+    outcome = {} if outcome is None else outcome
     try:
-        recipe = observe(host, release, conf, bootdir)
+        recipe = outcome["recipe"] = observe(host, release, conf, bootdir)
     except Missing:
         if not check:
             raise
         return Plan([Step("build the capture image for kernel %s" % release, lambda host: None)])
-    steps = []
-    if not host.is_dir(recipe.target.path):
-        steps.append(_make_path(recipe.target.path))
+    steps = [] if host.is_dir(recipe.target.path) else [_make_path(recipe.target.path)]
     path = store.image_path(release, recipe.digest)
     present = store.load(host, path)
     if force or present is None or present.digest != recipe.digest:
         before = store.current(host, release)
         steps.append(Step(
-            "build the capture image " + path, lambda host: build(host, recipe),
+            "build the capture image " + path, lambda host: outcome.update(manifest=build(host, recipe)),
             _describe(before.inputs if before else []), _describe(_manifest_inputs(recipe)),
         ))  # fmt: skip
+    elif store.selected(host, release) != path:
+        steps.append(Step("take the capture image %s into use again" % path, lambda host: store.select(host, release, path)))
     return Plan(steps)
 
 
@@ -69,6 +70,19 @@ def _make_path(path: str) -> Step:
 def _describe(inputs: List[Dict[str, str]]) -> str:
     """The inputs as the lines of a diff."""
     return "".join("%s  /%s\n" % (item["sha256"][:16], item["name"]) for item in inputs)
+
+
+def report(host: Any, release: str, outcome: Mapping[str, Any]) -> Dict[str, Any]:
+    """What the module says after decide() has filled `outcome`. In check mode the image may not be there."""
+    recipe, built = outcome.get("recipe"), outcome.get("manifest")
+    present = store.load(host, store.image_path(release, recipe.digest)) if recipe else None
+    return {
+        "path": store.image_path(release, recipe.digest) if recipe else "",
+        "digest": recipe.digest if recipe else "",
+        "inputs": _manifest_inputs(recipe) if recipe else [],
+        "bytes": present.bytes if present else None,
+        "seconds": built.seconds if built else None,
+    }
 
 
 def wanted_digest(host: Any, release: str, conf: Any, bootdir: str = "") -> str:
@@ -96,9 +110,7 @@ def assemble(host: Any, recipe: Recipe) -> bytes:
     entries += [cpio.character_device(name, major, minor) for name, major, minor in _DEVICES]
     entries += [contents.entry(host, item) for item in recipe.inputs]
     entries.append(cpio.regular("etc/kdump/digest", recipe.digest.encode() + b"\n"))
-    # 31: a gzip header, which zlib leaves without time and name.
-    packer = zlib.compressobj(_COMPRESSION, zlib.DEFLATED, 31)
-    return packer.compress(cpio.archive(entries)) + packer.flush()
+    return contents.packed(cpio.archive(entries))
 
 
 def _manifest_inputs(recipe: Recipe) -> List[Dict[str, str]]:
@@ -155,7 +167,7 @@ def observe(host: Any, release: str, conf: Any, bootdir: str = "") -> Recipe:
 
 
 def _digest(release: str, kernel_sha256: str, inputs: List[contents.Input]) -> str:
-    parts = [FORMAT, _COMPRESSION, release, kernel_sha256, [[item.name, item.mode, item.sha256] for item in inputs]]
+    parts = [FORMAT, release, kernel_sha256, [[item.name, item.mode, item.sha256] for item in inputs]]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -5,11 +5,14 @@
 import hashlib
 import re
 import stat
+import zlib
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from ..problems import KdumpError, Problem, fail
 from . import cpio, elf, kmod
 
+MODULES = "usr/lib/kdump/"
+_COMPRESSION = 6
 # The image is always laid out with everything under /usr.
 _MERGED = ("bin", "sbin", "lib", "lib64")
 
@@ -61,11 +64,10 @@ class Contents:
             self.link(place(path), "/" + name)
 
     def module(self, module: kmod.Module) -> str:
-        """A kernel module, unpacked; its name in the image's directory of modules."""
-        name = module.name + ".ko"
-        path = "usr/lib/kdump/" + name
+        """A kernel module; its name in the image's directory of modules."""
+        path = MODULES + module.name + ".ko.gz"
         self.inputs[path] = Input(path, stat.S_IFREG | 0o644, module.path, None, sha256_of(self._host, module.path))
-        return name
+        return module.name
 
     def library(self, path: str) -> None:
         self.file(path, 0o755)
@@ -107,6 +109,12 @@ class Contents:
             self.program(name)
 
 
+def packed(data: bytes) -> bytes:
+    """Compressed by gzip, always to the same bytes (31: its header, which zlib leaves without time and name)."""
+    packer = zlib.compressobj(_COMPRESSION, zlib.DEFLATED, 31)
+    return packer.compress(data) + packer.flush()
+
+
 def sha256_of(host: Any, path: str) -> str:
     """The sha256 of a file's bytes, read in pieces."""
     digest = hashlib.sha256()
@@ -120,8 +128,8 @@ def entry(host: Any, item: Input) -> cpio.Entry:
     """An input as it stands in the archive."""
     if item.data is not None:
         data = item.data
-    elif item.name.startswith("usr/lib/kdump/"):
-        data = kmod.unpack(host, item.source)
+    elif item.name.startswith(MODULES):
+        data = packed(kmod.unpack(host, item.source))
     else:
         data = bytes(host.read(item.source))
     return cpio.Entry(item.name, item.mode, data)

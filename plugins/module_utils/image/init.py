@@ -7,7 +7,7 @@ else of the host. It follows kdump-utils' capture flow (dracut/99kdumpbase/kdump
 a limit, and whatever fails ends in failure_action. TOOLS are the only programs it uses.
 """
 
-TOOLS = ("blkid", "date", "dmesg", "insmod", "ls", "mkdir", "mount", "mv", "sleep", "sync", "umount")
+TOOLS = ("blkid", "date", "dmesg", "gzip", "insmod", "ls", "mkdir", "mount", "mv", "rm", "sleep", "sync", "umount")
 
 SCRIPT = r"""#!/bin/sh
 # The capture kernel's only process: save /proc/vmcore, say what happened, restart.
@@ -122,9 +122,12 @@ watch_over() {
 
 # --- the way to the target ---
 load_modules() {
+    # Packed until now: the kernel's first file system must not outgrow half of this little memory (see main).
     while read -r module parameters; do
+        gzip -dc < "/usr/lib/kdump/$module.ko.gz" > /tmp/module.ko || say "the module $module cannot be unpacked"
         # shellcheck disable=SC2086 # several parameters are several words
-        insmod "/usr/lib/kdump/$module" $parameters || say "the module $module does not load"
+        insmod /tmp/module.ko $parameters || say "the module $module does not load"
+        rm /tmp/module.ko "/usr/lib/kdump/$module.ko.gz"
     done < /etc/kdump/modules
 }
 
@@ -133,12 +136,12 @@ array_runs() {
     case $state in clear | inactive) return 1 ;; esac
 }
 
-# start_array DEVICE UUID OPTION: with --no-degraded only when every member is there.
+# start_array DEVICE UUID [--run]: without --run only when every member is there (mdadm(8), --run).
 start_array() {
     array_runs "$1" && return
     # What an attempt with too few members left behind keeps those busy.
     mdadm --stop "$1" > /dev/null 2>&1
-    mdadm --assemble "$1" --uuid="$2" --config=partitions "$3" > /dev/null 2>&1
+    mdadm --assemble "$1" --uuid="$2" --config=partitions ${3:+"$3"} > /dev/null 2>&1
     array_runs "$1"
 }
 
@@ -166,7 +169,7 @@ activate_all() {
         case $1 in
             md)
                 echo 1000 > /proc/sys/dev/raid/speed_limit_max # a resync is for the next boot
-                until_found start_array "$2" "$3" --no-degraded || {
+                until_found start_array "$2" "$3" || {
                     say "the array $2 is not complete after $device_limit seconds: starting it as it is"
                     start_array "$2" "$3" --run
                 }
@@ -389,6 +392,10 @@ main() {
     mount -t proc proc /proc
     mount -t sysfs sysfs /sys
     mount -t devtmpfs devtmpfs /dev
+    # The kernel lets its first file system grow to half of the memory, and the image may have nearly filled that.
+    mount -t tmpfs tmpfs /tmp
+    mount -t tmpfs tmpfs /run
+    mkdir -p /run/lock/lvm
     phase_start=0 phases=
     phase start 0
     # shellcheck source=/dev/null

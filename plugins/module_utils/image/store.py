@@ -3,7 +3,7 @@
 """The capture images on a managed node, each with its manifest. Private to this collection.
 
 An image is named by the digest of its inputs and written before its manifest: what has a manifest was whole once, and
-its sha256 tells whether it still is.
+its sha256 tells whether it still is. A symbolic link named like the release says which of its images is in use.
 """
 
 import json
@@ -37,12 +37,24 @@ def image_path(release: str, digest: str) -> str:
 
 
 def save(host: Any, manifest: Manifest, data: bytes) -> None:
-    """Write the image, then its manifest: a run killed in between leaves an image that nothing refers to."""
+    """Write the image, then its manifest, then take it into use: a killed run leaves what nothing refers to."""
     host.make_directories(IMAGE_DIR, 0o700)
     host.write(manifest.path, data, 0o600)
     values = dict(manifest._asdict(), format=FORMAT)
     del values["path"]
     host.write(_manifest_path(manifest.path), json.dumps(values, sort_keys=True, indent=1).encode() + b"\n", 0o600)
+    select(host, manifest.release, manifest.path)
+
+
+def select(host: Any, release: str, path: str) -> None:
+    """Take an image into use for a release."""
+    host.symlink(path.rsplit("/", 1)[-1], IMAGE_DIR + "/" + release)
+
+
+def selected(host: Any, release: str) -> str:
+    """The path of the image in use for a release, "" for none."""
+    name = host.readlink(IMAGE_DIR + "/" + release)
+    return IMAGE_DIR + "/" + name if name and is_of(name, release) else ""
 
 
 def load(host: Any, path: str) -> Optional[Manifest]:
@@ -59,9 +71,11 @@ def load(host: Any, path: str) -> Optional[Manifest]:
 
 
 def current(host: Any, release: str) -> Optional[Manifest]:
-    """The newest whole image of a kernel release, or None."""
-    paths = [path for path in images(host) if re.match(re.escape(release) + r"-[0-9a-f]{16}\.img$", path.rsplit("/", 1)[-1])]
-    for path in sorted(paths, key=lambda path: _age(host, path), reverse=True):
+    """The image in use for a kernel release, or the newest whole one if that is broken; None without any."""
+    paths = [path for path in images(host) if is_of(path, release)]
+    paths = sorted(paths, key=lambda path: _written_at(host, path), reverse=True)
+    in_use = selected(host, release)
+    for path in ([in_use] if in_use else []) + paths:
         manifest = load(host, path)
         if manifest is not None and manifest.release == release:
             return manifest
@@ -77,11 +91,17 @@ def prune(host: Any, keep: List[str]) -> None:
     """Remove every image, and every left-over of a killed run, but for the images with these paths."""
     kept = set(keep) | {_manifest_path(path) for path in keep}
     for name in host.listdir(IMAGE_DIR):
-        if IMAGE_DIR + "/" + name not in kept:
-            host.remove(IMAGE_DIR + "/" + name)
+        path = IMAGE_DIR + "/" + name
+        if path not in kept and selected(host, name) not in kept:
+            host.remove(path)
 
 
-def _age(host: Any, path: str) -> int:
+def is_of(path: str, release: str) -> bool:
+    """Whether an image is one of a release."""
+    return re.match(re.escape(release) + r"-[0-9a-f]{16}\.img$", path.rsplit("/", 1)[-1]) is not None
+
+
+def _written_at(host: Any, path: str) -> int:
     found = host.stat(_manifest_path(path))
     return found.st_mtime_ns if found is not None else 0
 

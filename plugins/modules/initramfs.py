@@ -1,0 +1,181 @@
+#!/usr/bin/python
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Builds the capture image of the native engine."""
+
+DOCUMENTATION = r"""
+---
+module: initramfs
+short_description: Builds the image that the capture kernel runs
+version_added: 0.1.0
+author: The vmcore.kdump authors (@vmcore)
+description:
+  - Builds the small initramfs in which a capture kernel saves a vmcore after a panic, from this host's own files - a
+    shell and basic tools (busybox's where it is installed), makedumpfile, the kernel modules of the disks under the
+    dump path, and what C(kdump.conf) adds. Needs neither dracut nor initramfs-tools, and runs in seconds.
+  - Images lie in C(/var/lib/vmcore-kdump/images), each named by the digest of everything that went into it. Nothing is
+    built while the image of today's inputs is there and whole.
+  - Everything is checked before anything is written. A dump target that the image could not reach is refused by name,
+    for such an image would only fail in a crash. Supported are mounted ext2, ext3, ext4, xfs and btrfs file systems
+    on disks, partitions, linear and striped LVM volumes and MD arrays.
+  - Creates the dump path if it is not there.
+  - Loads nothing; M(vmcore.kdump.kexec) does.
+requirements:
+  - makedumpfile
+  - lvm2, where the dump path lies on LVM
+  - mdadm, where the dump path lies on an MD array
+extends_documentation_fragment:
+  - vmcore.kdump.attributes
+options:
+  kernel:
+    description:
+      - The release of the kernel that will capture, as in C(/lib/modules).
+      - By default C(KDUMP_KERNELVER) of C(/etc/sysconfig/kdump), or else the running kernel.
+    type: str
+  engine:
+    description:
+      - What builds the image. This release has its own builder only; C(kdumpctl) and C(kdump-tools) build theirs by
+        themselves.
+    type: str
+    choices: [native, kdumpctl, kdump-tools]
+    default: native
+  conf:
+    description: The kdump.conf that says where to dump and how. Without the file the defaults of kdump.conf(5) hold.
+    type: path
+    default: /etc/kdump.conf
+  force:
+    description: Build the image again even if it is there and whole.
+    type: bool
+    default: false
+seealso:
+  - module: vmcore.kdump.conf
+  - module: vmcore.kdump.kexec
+"""
+
+EXAMPLES = r"""
+- name: Build the capture image of the running kernel, if its inputs have changed
+  vmcore.kdump.initramfs:
+  register: image
+
+- name: Build it for a kernel that the host boots next
+  vmcore.kdump.initramfs:
+    kernel: 6.12.48+deb13-amd64
+
+- name: Show what it would be made of
+  vmcore.kdump.initramfs:
+    force: true
+  check_mode: true
+  diff: true
+"""
+
+RETURN = r"""
+path:
+  description: The image. Empty in check mode where it cannot be foreseen because programs are not installed yet.
+  returned: success
+  type: str
+  sample: /var/lib/vmcore-kdump/images/6.12.48+deb13-amd64-1232b1bd729e2b76.img
+bytes:
+  description: The size of the image in bytes. Null in check mode, when it would be built.
+  returned: success
+  type: int
+  sample: 3001671
+digest:
+  description: The sha256 over everything that goes into the image. Empty where O(ignore:path) is.
+  returned: success
+  type: str
+inputs:
+  description: What the image is made of.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The file's path in the image, without the leading slash.
+      type: str
+      sample: usr/bin/makedumpfile
+    source:
+      description: The file of the host that it comes from. Empty for what is written for the image.
+      type: str
+      sample: /usr/bin/makedumpfile
+    sha256:
+      description: The sha256 of the source's bytes.
+      type: str
+seconds:
+  description: How long the build took. Null when nothing was built.
+  returned: success
+  type: float
+  sample: 1.66
+actions:
+  description: What was done, or would be done in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [create the directory /var/crash]
+errors:
+  description: Everything that was wrong.
+  returned: failure
+  type: list
+  elements: dict
+  contains:
+    message:
+      description: What is wrong, as a sentence.
+      type: str
+    hint:
+      description: What to do about it.
+      type: str
+    option:
+      description: The module option or the directive it concerns, if any.
+      type: str
+    value:
+      description: The value that was found there.
+      type: str
+"""
+
+from ansible_collections.vmcore.kdump.plugins.module_utils import conf, sysconfig
+from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_state
+from ansible_collections.vmcore.kdump.plugins.module_utils.image import build
+from ansible_collections.vmcore.kdump.plugins.module_utils.layout import SYSCONFIG
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import fail
+
+SPEC = {
+    "kernel": {"type": "str"},
+    "engine": {"type": "str", "choices": ["native", "kdumpctl", "kdump-tools"], "default": "native"},
+    "conf": {"type": "path", "default": "/etc/kdump.conf"},
+    "force": {"type": "bool", "default": False},
+}
+
+
+def release_of(host, params, settings):
+    return params["kernel"] or settings.get("KDUMP_KERNELVER") or host.kernel.release
+
+
+def decide(host, params, outcome):
+    if params["engine"] != "native":
+        raise fail(
+            "The engine %s builds its capture image by itself; this module builds that of the native engine only."
+            % params["engine"],
+            "Set engine: native, or leave this module out.", "engine", params["engine"],
+        )  # fmt: skip
+    settings = sysconfig.parse(host.read_text(SYSCONFIG, ""))
+    return build.decide(
+        host, release_of(host, params, settings), conf.parse(host.read_text(params["conf"], "")), params["force"],
+        settings.get("KDUMP_BOOTDIR", ""), params["_check"], outcome,
+    )  # fmt: skip
+
+
+def report(host, params, outcome):
+    settings = sysconfig.parse(host.read_text(SYSCONFIG, ""))
+    return build.report(host, release_of(host, params, settings), outcome)
+
+
+def main():
+    outcome = {}
+    run_state(
+        SPEC,
+        lambda host, params: decide(host, params, outcome),
+        lambda host, params: report(host, params, outcome),
+    )
+
+
+if __name__ == "__main__":
+    main()
