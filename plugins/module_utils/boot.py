@@ -10,7 +10,7 @@ import hashlib
 import importlib.util
 import io
 import zipfile
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import kexec, layout
 from .plan import Plan, Step
@@ -205,8 +205,11 @@ def decide(host: Any, state: str, python: str, program: str = _PACKAGE + ".progr
     if any(char in python for char in " \t\n\"'\\$%{}"):
         raise fail("The interpreter %s has characters in its path that a unit cannot hold." % python,
                    "Set ansible_python_interpreter to another.")  # fmt: skip
-    steps = _install(host, python, program)
-    return Plan(steps + (_enable(host) if state == "present" else _disable(host)))
+    steps, written = _install(host, python, program)
+    if state == "disabled":
+        return Plan(steps + _reload_steps(host, written) + _disable(host))
+    linked = _enable(host)
+    return Plan(steps + linked + _reload_steps(host, written + ([layout.UNIT_LINK] if linked else [])))
 
 
 def report(host: Any) -> Dict[str, Any]:
@@ -236,7 +239,8 @@ def _link(host: Any) -> Optional[str]:
     return {"../" + layout.UNIT_NAME: folder + "/" + layout.UNIT_NAME}.get(target, target)
 
 
-def _install(host: Any, python: str, program: str) -> List[Step]:
+def _install(host: Any, python: str, program: str) -> Tuple[List[Step], List[str]]:
+    """The steps, and the paths of the text files among what they write."""
     steps = []
     wanted = program_bytes(program)
     present = host.read(layout.PROGRAM) if host.is_file(layout.PROGRAM) else b""
@@ -246,8 +250,7 @@ def _install(host: Any, python: str, program: str) -> List[Step]:
             _digest_line(present), _digest_line(wanted),
         ))  # fmt: skip
     files = [file for file in _files(python) if not _is_there(host, file)]
-    steps += [_write(host, file) for file in files]
-    return steps + _reload_steps(host, [file.path for file in files])
+    return steps + [_write(host, file) for file in files], [file.path for file in files]
 
 
 def _digest_line(data: bytes) -> str:
@@ -278,7 +281,7 @@ def _enable(host: Any) -> List[Step]:
     return [Step(
         "enable " + layout.UNIT_NAME, lambda target: target.symlink(layout.UNIT, layout.UNIT_LINK),
         "disabled\n", "enabled\n",
-    )] + _reload_steps(host, [layout.UNIT_LINK])  # fmt: skip
+    )]  # fmt: skip
 
 
 def _disable(host: Any) -> List[Step]:
