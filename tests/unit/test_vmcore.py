@@ -97,7 +97,7 @@ DAMAGED = {
     "incomplete flag, big-endian": (build.kdump(">", "s390x", status=8), "incomplete", "incomplete flag"),
     "elf incomplete flag": (build.elf(flags=1), "incomplete", "incomplete flag"),
     "elf 32-bit big-endian incomplete flag": (build.elf(">", 32, flags=1, machine=20), "incomplete", "incomplete flag"),
-    "cut in the last page": (KDUMP[:-1], "incomplete", "Page descriptor 38"),
+    "cut in the last page": (KDUMP[:-1], "incomplete", "1 page descriptors point past the end"),
     "cut within the descriptors": (KDUMP[: TABLE + 100], "incomplete", "table of page descriptors"),
     "cut within the bitmap": (KDUMP[: TABLE - 9], "incomplete", "bitmaps lie"),
     "cut within the notes": (KDUMP[: build.PAGE + 200], "incomplete", "note"),

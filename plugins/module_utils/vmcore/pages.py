@@ -48,18 +48,23 @@ def check_table(source: Source, table: Table, findings: Findings, deep: bool) ->
     if not deep or table.pages > MAX_DESCRIPTORS:
         numbers = sorted({0, max(0, table.pages - CHUNK)}) if table.pages else []
     lowest: Optional[int] = None
-    lost = checked = 0
+    checked = lost = past = 0
     for number in numbers:
         size = min(CHUNK, table.pages - number) * DESCRIPTOR.size
         data = source.read_at(table.offset + number * DESCRIPTOR.size, size)
         data = data[: len(data) // DESCRIPTOR.size * DESCRIPTOR.size]
         if not data:
             break
-        here, missing = check_chunk(data, number, source.size, table, findings)
-        lowest = here if number == 0 else lowest
+        found = check_chunk(data, number, source.size, table, findings)
+        lowest = found.lowest if number == 0 else lowest
         checked += len(data) // DESCRIPTOR.size
-        lost += missing
+        lost += found.lost
+        past += found.past
     findings.learn(pages_checked=checked or None, pages_lost=lost or None)
+    if past:
+        findings.incomplete(
+            "%d page descriptors point past the end of the file at byte %d: it was cut off there." % (past, source.size)
+        )
     if lost:
         findings.incomplete(
             "%d pages have a descriptor without an offset: the writer stopped, as on a full target, before them." % lost
@@ -76,38 +81,39 @@ def columns(data: bytes, order: str) -> Tuple[Sequence[int], Sequence[int], Sequ
     return wide[0::3], narrow[2::6], narrow[3::6]
 
 
-def check_chunk(data: bytes, number: int, end: int, table: Table, findings: Findings) -> Tuple[Optional[int], int]:
-    """(the lowest offset, how many have none) of the descriptors in data, the first of which has this number."""
+class Chunk(NamedTuple):
+    """Of some descriptors: the lowest offset, how many have none, how many point past the end of the file."""
+
+    lowest: Optional[int]
+    lost: int
+    past: int
+
+
+def check_chunk(data: bytes, number: int, end: int, table: Table, findings: Findings) -> Chunk:
+    """Check the descriptors in data, the first of which has this number."""
     offsets, sizes, flags = columns(data, table.order)
     lost = offsets.count(0)
     lowest = min(offsets)
     good = lowest >= table.data and min(sizes) > 0 and max(sizes) <= table.page_size
     if good and max(offsets) + max(sizes) <= end and set(flags) <= {0, *COMPRESSIONS}:
-        return lowest, lost
-    told = 0
+        return Chunk(lowest, lost, 0)
+    past = told = 0
     for index, (offset, size, flag) in enumerate(zip(offsets, sizes, flags)):
-        if offset != 0 and not check_one(number + index, (offset, size, flag), end, table, findings):
+        wrong = offset != 0 and fault(offset, size, flag, table)
+        if wrong and told < KEPT:
             told += 1
-            if told == KEPT:
-                break
-    pointing = [offset for offset in offsets if offset > 0]
-    return (min(pointing) if pointing else None), lost
+            place = table.offset + (number + index) * DESCRIPTOR.size
+            findings.broken("Page descriptor %d at byte %d %s." % (number + index, place, wrong))
+        past += not wrong and offset + size > end
+    return Chunk(min((offset for offset in offsets if offset > 0), default=None), lost, past)
 
 
-def check_one(number: int, descriptor: Tuple[int, int, int], end: int, table: Table, findings: Findings) -> bool:
-    """Whether a descriptor is right; says why not."""
-    offset, size, flag = descriptor
-    place = "Page descriptor %d at byte %d " % (number, table.offset + number * DESCRIPTOR.size)
+def fault(offset: int, size: int, flag: int, table: Table) -> str:
+    """What cannot be right in a descriptor, "" for nothing."""
     if offset < table.data:
-        findings.broken(place + "points to byte %d, where the headers are." % offset)
-    elif not 0 < size <= table.page_size:
-        findings.broken(place + "gives its page %d bytes; a page has %d." % (size, table.page_size))
-    elif flag not in (0, *COMPRESSIONS):
-        findings.broken(place + "has the unknown flags 0x%x." % flag)
-    elif offset + size > end:
-        findings.incomplete(
-            place + "points to bytes %d to %d; the file ends at %d: it was cut off." % (offset, offset + size, end)
-        )
-    else:
-        return True
-    return False
+        return "points to byte %d, where the headers are" % offset
+    if not 0 < size <= table.page_size:
+        return "gives its page %d bytes; a page has %d" % (size, table.page_size)
+    if flag not in (0, *COMPRESSIONS):
+        return "has the unknown flags 0x%x" % flag
+    return ""

@@ -13,6 +13,7 @@ from typing import List, NamedTuple, Optional
 # The panic is at the end of a log; a kernel's log buffer is 1 MiB as a rule, and lines are below 1 KiB.
 TEXT_LIMIT = 2 << 20
 LINE_LIMIT = 1024
+LINES = 50000
 FRAMES = 5
 REPORT = 400  # lines; a report with registers, code and a trace of each CPU has fewer
 TOGETHER = 10  # seconds
@@ -117,7 +118,8 @@ def split_stamp(line: str) -> Line:
 
 def signature(text: str) -> Optional[Signature]:
     """The signature of the last oops or panic of a kernel log; None where there is neither."""
-    report = last_report([split_stamp(line[:LINE_LIMIT]) for line in text[-TEXT_LIMIT:].split("\n")])
+    lines = text[-TEXT_LIMIT:].rsplit("\n", LINES)[-LINES:]
+    report = last_report([split_stamp(line[:LINE_LIMIT]) for line in lines])
     if not report:
         return None
     kind = next((name for name, pattern in CLASSES if any(re.search(pattern, line) for line in report)), "")
