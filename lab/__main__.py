@@ -36,18 +36,20 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python3 -m lab", description="Debian guests to crash.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
+    def suite(of: argparse.ArgumentParser) -> None:
+        of.add_argument("--suite", choices=image.SUITES, default="trixie", help="Debian suite (trixie)")
+
     def command(title: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(title, help=text, description=text)
 
     packages = command("deps", "install the Debian packages that the lab needs")
     packages.add_argument("--print", action="store_true", help="only name them")
-    suite = dict(choices=image.SUITES, default="trixie", help="Debian suite (trixie)")
     build = command("image", "build the guests' disk image, unless it is there")
-    build.add_argument("--suite", **suite)
+    suite(build)
     build.add_argument("--refresh", action="store_true", help="build it again with today's packages")
     boot = command("up", "make a guest, boot it, wait for its ssh")
     boot.add_argument("name", type=name)
-    boot.add_argument("--suite", **suite)
+    suite(boot)
     boot.add_argument("--memory", type=int, default=2048, metavar="MIB", help="memory (2048)")
     boot.add_argument("--cpus", type=int, default=2, help="virtual CPUs (2)")
     boot.add_argument("--disk", type=size, action="append", default=[], metavar="SIZE", help="a further disk: vdb, …")
@@ -64,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     command("list", "the guests there are")
     command("inventory", "an Ansible inventory of guests").add_argument("names", type=name, nargs="+")
     show = command("demo", "arm a guest, crash it, verify its vmcore, take it away")
-    show.add_argument("--suite", **suite)
+    suite(show)
     return top
 
 

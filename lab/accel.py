@@ -44,7 +44,10 @@ def kvm_boots(kernel: pathlib.Path) -> bool:
     argv += ["-serial", "stdio", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
     with stage(f"tries whether KVM boots a kernel within {PROBE_SECONDS} s"):
         try:
-            output = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS).stdout
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS, check=False
+            )
+            output = done.stdout
         except subprocess.TimeoutExpired as expired:
             output = expired.stdout or b""
     works = END_OF_BOOT in output

@@ -33,7 +33,7 @@ class Ansible(NamedTuple):
     def playbook(self, *argv: str) -> None:
         """Runs ansible-playbook; its output goes where ours goes, while it runs."""
         command = [str(self.programs / "ansible-playbook"), *argv]
-        done = subprocess.run(command, env=self.environment(), cwd=self.collections, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(command, env=self.environment(), stdin=subprocess.DEVNULL, check=False)
         if done.returncode:
             raise LabError(f"`ansible-playbook {' '.join(argv)}` failed with exit code {done.returncode}: see above.")
 

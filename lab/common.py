@@ -40,14 +40,14 @@ def stage(text: str):
 
 def run(*argv, check: bool = True, **options) -> subprocess.CompletedProcess:
     """Runs a program and returns its output as text; a failure is a LabError that holds what it printed."""
-    argv = [str(word) for word in argv]
+    words = [str(word) for word in argv]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, **options)
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **options)
     except FileNotFoundError:
-        raise LabError(f"{argv[0]} is not installed: run `python3 -m lab deps`.") from None
+        raise LabError(f"{words[0]} is not installed: run `python3 -m lab deps`.") from None
     if check and done.returncode:
         output = (done.stderr + done.stdout).strip()
-        raise LabError(f"`{shlex.join(argv)}` failed with exit code {done.returncode}:\n{output[-4000:]}")
+        raise LabError(f"`{shlex.join(words)}` failed with exit code {done.returncode}:\n{output[-4000:]}")
     return done
 
 

@@ -88,8 +88,7 @@ def story(clock: Clock, suite: str, scratch: pathlib.Path) -> None:
 def ask(ansible: collection.Ansible) -> Dict:
     """The module info's answer from the guest."""
     argv = [ansible.programs / "ansible", NAME, "-m", "vmcore.kdump.info"]
-    environment = {**ansible.environment(), "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true", "ANSIBLE_STDOUT_CALLBACK": "oneline"}
-    answer = run(*argv, env=environment).stdout
+    answer = run(*argv, "--one-line", env=ansible.environment()).stdout
     return json.loads(answer[answer.index("{") :])
 
 

@@ -40,4 +40,3 @@ def install() -> None:
         run("apt-get", "--quiet", "--yes", "--no-install-recommends", "install", *packages, env=environment)
     if missing():
         raise LabError(f"apt-get left these uninstalled: {', '.join(missing())}")
-

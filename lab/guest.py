@@ -131,7 +131,7 @@ def domain_xml(guest: Guest) -> str:
     </disk>"""
         for path, letter in zip(disks, "abcdefghij")
     )
-    return f"""<domain type='{'kvm' if guest.accel == 'kvm' else 'qemu'}'
+    return f"""<domain type='{"kvm" if guest.accel == "kvm" else "qemu"}'
     xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{guest.domain}</name>
   <memory unit='MiB'>{guest.memory}</memory>

@@ -154,4 +154,4 @@ def finish(raw: pathlib.Path, kernel: pathlib.Path, initrd: pathlib.Path, root_u
     except subprocess.TimeoutExpired as expired:
         output = (expired.stdout or b"").decode(errors="replace")
     if "LAB-IMAGE-FINISHED" not in output:
-        raise LabError(f"The new image did not install GRUB in its first boot. The end of its console:\n{output[-4000:]}")
+        raise LabError(f"The new image did not install GRUB at its first boot. Its console ends:\n{output[-4000:]}")

@@ -13,8 +13,8 @@ if sys.version_info < (3, 10):
     pytest.skip("the lab runs on a controller's Python, 3.10 or newer", allow_module_level=True)
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from lab import __main__ as cli  # noqa: E402
-from lab import common, guest, image, recipe  # noqa: E402
+from lab import __main__ as cli
+from lab import common, guest, image, recipe
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 
