@@ -129,7 +129,7 @@ def domain_xml(guest: Guest) -> str:
       <source file={xml.sax.saxutils.quoteattr(path)}/>
       <target dev='vd{letter}' bus='virtio'/>
     </disk>"""
-        for path, letter in zip(disks, "abcdefghij")
+        for path, letter in zip(disks, "abcdefghij", strict=False)
     )
     return f"""<domain type='{"kvm" if guest.accel == "kvm" else "qemu"}'
     xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
