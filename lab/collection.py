@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The collection as a user gets it: built into a tarball and installed from that, never run from the source tree."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -30,12 +31,20 @@ class Ansible(NamedTuple):
         }
         return {**os.environ, **settings}
 
-    def playbook(self, *argv: str) -> None:
+    def playbook(self, *argv: str, **environment: str) -> None:
         """Runs ansible-playbook; its output goes where ours goes, while it runs."""
         command = [str(self.programs / "ansible-playbook"), *argv]
-        done = subprocess.run(command, env=self.environment(), stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(command, env={**self.environment(), **environment}, stdin=subprocess.DEVNULL, check=False)
         if done.returncode:
             raise LabError(f"`ansible-playbook {' '.join(argv)}` failed with exit code {done.returncode}: see above.")
+
+    def module(self, host: str, name: str, **parameters: object) -> Dict:
+        """Runs one module on one host and returns what it says; a failure too, as `failed` and `msg`."""
+        argv = [self.programs / "ansible", host, "--one-line", "-m", name, "-a", json.dumps(parameters)]
+        done = run(*argv, env=self.environment(), check=False)
+        if "{" not in done.stdout:
+            raise LabError(f"{name} on {host} gave no result: {done.stdout}{done.stderr}")
+        return json.loads(done.stdout[done.stdout.index("{") :])
 
 
 def install(programs: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:

@@ -2,7 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The whole story on one guest, with times: arm it, crash it, read the vmcore that it left."""
 
-import json
 import os
 import pathlib
 import signal
@@ -82,14 +81,7 @@ def story(clock: Clock, suite: str, scratch: pathlib.Path) -> None:
     ansible.playbook("vmcore.kdump.crash_test", "-e", "kdump_crash_test=true")
 
     clock("7. What the host says now, and what is in the vmcore")
-    print(verdict(ask(ansible)), flush=True)
-
-
-def ask(ansible: collection.Ansible) -> Dict:
-    """The module info's answer from the guest."""
-    argv = [ansible.programs / "ansible", NAME, "-m", "vmcore.kdump.info"]
-    answer = run(*argv, "--one-line", env=ansible.environment()).stdout
-    return json.loads(answer[answer.index("{") :])
+    print(verdict(ansible.module(NAME, "vmcore.kdump.info")), flush=True)
 
 
 def verdict(info: Dict) -> str:

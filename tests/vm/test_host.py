@@ -1,0 +1,193 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One host's life, on a real guest: each test goes on where the one before it left the host.
+
+A reboot takes a minute under emulation, so they are few: a crash reboots, and so does a power cut.
+"""
+
+import time
+
+import pytest
+
+CONF = "/etc/kdump.conf"
+SNAPSHOT = "find / -xdev -path /proc -prune -o -path /sys -prune -o -path /root/.ansible -prune -o -print; cat /boot/grub/grub.cfg"
+# What any use of a Debian host changes: logs, caches, the package manager's and systemd's own records.
+VOLATILE = (
+    "/var/log/",
+    "/var/cache/",
+    "/var/lib/dpkg/",
+    "/var/lib/apt/",
+    "/var/lib/systemd/",
+    "/var/tmp/",
+    "/tmp/",
+    "/root/",
+)
+
+
+def snapshot(host):
+    """The host's files, except those that packages own, and the lines of GRUB's configuration."""
+    owned = set(host.ssh("cat /var/lib/dpkg/info/*.list").splitlines())
+    lines = set(host.ssh(SNAPSHOT).splitlines())
+    return {line for line in lines if line not in owned and not line.startswith(VOLATILE) and "__pycache__" not in line}
+
+
+def changed(executed):
+    return [entry["task"] for entry in executed if entry["changed"]]
+
+
+@pytest.fixture(scope="module")
+def fresh(host):
+    """What the host was before anything was done to it."""
+    return snapshot(host)
+
+
+@pytest.fixture(scope="module")
+def predicted(host, fresh):
+    return changed(host.converge("--check", "--diff"))
+
+
+@pytest.fixture(scope="module")
+def armed(host, predicted):
+    """The host, armed by its first converge."""
+    host.first_run = changed(host.converge())
+    return host
+
+
+def test_check_mode_touches_nothing(host, fresh, predicted):
+    assert predicted
+    assert snapshot(host) == fresh
+
+
+def test_check_mode_predicts_the_run(armed, predicted):
+    # What is loaded after the reboot that check mode cannot make, and the packages that it does not install.
+    only_real = {"Install the programs that the capture image is made of", "Reboot to get the reservation",
+                 "Load the capture kernel"}  # fmt: skip
+    assert set(armed.first_run) - only_real == set(predicted) - only_real
+
+
+def test_the_second_run_changes_nothing_with_at_most_8_modules(armed):
+    executed = armed.converge()
+    assert changed(executed) == []
+    assert len(executed) <= 8
+
+
+@pytest.mark.parametrize(
+    "variables, told",
+    [
+        pytest.param({"kdump_conf": {"failure_action": "pray", "no_such": "1"}}, ["pray", "no_such"], id="conf"),
+        pytest.param({"kdump_crashkernel": "12Q"}, ["12Q"], id="crashkernel"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_touched(armed, lab_error, capfd, variables, told):
+    before = armed.ssh(f"cat {CONF} /boot/grub/grub.cfg /run/vmcore-kdump/loaded.json | sha256sum")
+    with pytest.raises(lab_error):
+        armed.converge(**variables)
+    output = capfd.readouterr().out
+    assert [word for word in told if word not in output] == []
+    assert armed.ssh(f"cat {CONF} /boot/grub/grub.cfg /run/vmcore-kdump/loaded.json | sha256sum") == before
+
+
+@pytest.mark.parametrize(
+    "module, delay",
+    [("conf", 0.3), ("crashkernel", 1.0), ("boot", 0.6), ("initramfs", 1.0), ("initramfs", 2.0), ("kexec", 0.5)],
+)
+def test_kill_9_during_a_converge_is_repaired_by_the_next(armed, lab_error, module, delay):
+    """Everything that a converge writes is gone or other, so that the killed module is in the middle of real work."""
+    armed.ssh(
+        f"rm -rf /var/lib/vmcore-kdump/images /usr/local/lib/vmcore-kdump {CONF};"
+        "rm -f /etc/default/grub.d/*vmcore-kdump*; update-grub 2>/dev/null"
+    )
+    killer = f"timeout 120 sh -c 'until pgrep -f Ansiball[Z]_{module}; do sleep 0.05; done; sleep {delay}; pkill -9 -f Ansiball[Z]_{module}'"
+    armed.ssh(f"nohup {killer} >/dev/null 2>&1 &")
+    with pytest.raises(lab_error):
+        armed.converge(kdump_conf={"failure_action": "reboot"})
+    after_kill = armed.ssh(f"cat {CONF} 2>/dev/null; true")
+    assert after_kill == "" or "failure_action reboot" in after_kill.splitlines()
+    armed.ssh("grub-script-check /boot/grub/grub.cfg")
+
+    armed.converge(kdump_conf={"failure_action": "reboot"})
+    state = armed.info()
+    assert state["readiness"] == "armed", state["reasons"]
+    assert armed.ssh("find / -xdev -name '*.img.*' -path '*vmcore-kdump*' -o -xdev -name '.ansible_tmp*'") == ""
+
+
+def test_a_kernel_or_an_image_that_cannot_be_loaded_leaves_the_last_good_one(armed):
+    before = armed.info()["loaded"]
+    armed.ssh("head -c 5000000 /dev/urandom > /root/broken-kernel; head -c 200000000 /dev/zero > /root/huge-image")
+    for broken in ({"kernel": "/root/broken-kernel"}, {"initrd": "/root/huge-image"}):
+        result = armed.module("kexec", **broken)
+        assert result["failed"], broken
+        assert armed.ssh("cat /sys/kernel/kexec_crash_loaded") == "1"
+        assert armed.info()["loaded"]["initrd_sha256"] == before["initrd_sha256"]
+    armed.ssh("rm /root/broken-kernel /root/huge-image")
+    assert armed.info()["readiness"] == "armed"
+
+
+def test_absent_leaves_nothing_behind(armed, fresh):
+    armed.converge(kdump_state="absent", kdump_reboot_ok=False, kdump_conf={"failure_action": "reboot"})
+    assert armed.ssh("cat /sys/kernel/kexec_crash_loaded") == "0"
+    # The directory for dumps is kept: there may be dumps in it.
+    assert snapshot(armed) - fresh - {"/var/crash"} == set()
+    assert fresh - snapshot(armed) == set()
+    armed.converge()
+    assert armed.info()["readiness"] == "armed"
+
+
+def test_a_host_without_busybox_delivers_a_vmcore(armed):
+    armed.ssh("apt-get --quiet --yes purge busybox")
+    assert armed.module("initramfs")["changed"]
+    assert armed.module("kexec")["changed"]
+    assert armed.crash()["verdict"] == "complete"
+
+
+def test_a_new_kernel_is_armed_for_after_a_power_cut_during_an_image_build(armed):
+    armed.ssh("DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes install linux-image-$(cat /srv/apt/newer-kernel)")
+    newer = armed.ssh("cat /srv/apt/newer-kernel")
+    assert armed.ssh(f"ls /var/lib/vmcore-kdump/images/{newer}-*.img"), "the kernel package's hook built an image"
+    armed.ssh(
+        f'grub-reboot "$(grep -o \'gnulinux-{newer}-advanced-[^ ]*\' /boot/grub/grub.cfg | tr -d "\'" | head -1)"',
+        check=False,
+    )
+    python = "python3 /usr/local/lib/vmcore-kdump/kdump.pyz"
+    armed.ssh(f"rm -f /var/lib/vmcore-kdump/images/*; sync; nohup {python} build --kernel {newer} >/dev/null 2>&1 &")
+    time.sleep(2)
+    armed.power_cut()
+    state = armed.wait_until_armed()
+    assert armed.ssh("uname -r") == newer
+    assert state["readiness"] in ("armed", "stale"), state["reasons"]
+    assert newer in state["loaded"]["kernel"]
+    assert armed.ssh("systemctl is-failed vmcore-kdump.service", check=False) == "active"
+
+
+TARGETS = {
+    "xfs on LVM": (
+        "xfsprogs lvm2",
+        "vgcreate -y vg /dev/vdb && lvcreate -y -q -n crash -l 100%FREE vg && mkfs.xfs -q /dev/vg/crash",
+        "/dev/vg/crash /var/crash xfs",
+    ),
+    "btrfs on MD RAID1": (
+        "btrfs-progs mdadm",
+        "mdadm --create /dev/md0 --run --level=1 --assume-clean --raid-devices=2 /dev/vd[cd] &&"
+        " mkfs.btrfs -q -L crash /dev/md0 && mdadm --detail --scan >> /etc/mdadm/mdadm.conf",
+        "LABEL=crash /var/crash btrfs",
+    ),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_vmcore_arrives_on(armed, target):
+    packages, make, fstab = TARGETS[target]
+    armed.ssh(f"DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes install {packages}")
+    armed.ssh(f"{make} && umount /var/crash 2>/dev/null; sed -i '\\,/var/crash,d' /etc/fstab;"
+              f" echo '{fstab} defaults,nofail 0 0' >> /etc/fstab; systemctl daemon-reload; mount /var/crash")  # fmt: skip
+    armed.converge()
+    proof = armed.crash()
+    assert proof["verdict"] == "complete"
+    assert proof["vmcore"].startswith("/var/crash/")
+    assert armed.ssh("findmnt -n -o FSTYPE /var/crash") == target.split()[0]
+    dump = armed.module("vmcore_info", paths=[proof["vmcore"]], deep=True)["vmcores"][0]
+    assert (dump["verdict"], dump["problems"]) == ("complete", [])
+
+
+def test_after_all_this_a_converge_changes_nothing(armed):
+    assert changed(armed.converge()) == []
