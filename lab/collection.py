@@ -23,7 +23,7 @@ class Ansible(NamedTuple):
     def environment(self) -> Dict[str, str]:
         settings = {
             "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
-            "ANSIBLE_CONFIG": os.devnull,
+            "ANSIBLE_CONFIG": str(self.collections.parent / "ansible.cfg"),
             "ANSIBLE_INVENTORY": str(self.inventory),
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_RETRY_FILES_ENABLED": "false",
@@ -50,7 +50,9 @@ class Ansible(NamedTuple):
 def install(programs: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:
     """Builds the tarball in a directory and installs it there; returns the collections path."""
     galaxy = programs / "ansible-galaxy"
-    environment = {**os.environ, "ANSIBLE_CONFIG": os.devnull}
+    config = directory / "ansible.cfg"
+    config.write_text("", encoding="ascii")  # nobody's settings
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(config)}
     run(galaxy, "collection", "build", "--force", "--output-path", directory, ROOT, env=environment)
     tarball = next(directory.glob("vmcore-kdump-*.tar.gz"))
     collections = directory / "collections"

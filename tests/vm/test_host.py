@@ -167,8 +167,7 @@ TARGETS = {
     ),
     "btrfs on MD RAID1": (
         "btrfs-progs mdadm",
-        "mdadm --create /dev/md0 --run --level=1 --assume-clean --raid-devices=2 /dev/vd[cd] &&"
-        " mkfs.btrfs -q -L crash /dev/md0 && mdadm --detail --scan >> /etc/mdadm/mdadm.conf",
+        "mdadm --create /dev/md0 --run --level=1 --raid-devices=2 /dev/vd[cd] && mkfs.btrfs -q -L crash /dev/md0",
         "LABEL=crash /var/crash btrfs",
     ),
 }
