@@ -20,7 +20,9 @@ check: .venv/bin/nox
 	$(NOX) lint "unit(version='3.6')" "unit(version='3.13')"
 
 test: .venv/bin/nox
-	$(NOX) lint unit sanity integration vm
+	rm -rf .work/reports
+	$(NOX) lint unit sanity integration vm --report .work/reports/nox.json || true
+	python3 tests/summary.py .work/reports/nox.json .work/reports
 
 demo:
 	python3 -m lab demo
