@@ -20,7 +20,8 @@ from typing import Callable, List, Optional
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "plugins"))
 
-from module_utils.vmcore import VmcoreInfo, inspect  # noqa: E402
+from module_utils.vmcore.dump import inspect  # noqa: E402
+from module_utils.vmcore.result import VmcoreInfo  # noqa: E402
 
 
 def best(run: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:

@@ -350,5 +350,3 @@ def _remove_folders(host: Any, folders: List[str]) -> None:
                 "%s holds what this collection did not write: %s." % (folder, ", ".join(host.listdir(folder))),
                 "Move it away, then run again.",
             )
-
-

@@ -7,7 +7,9 @@ Each lies in a directory of its own, `<address>-<time>`, with what the capture k
 
 from typing import Any, Dict, List, Tuple
 
-from . import proof, vmcore
+from . import proof
+from .vmcore.dump import inspect
+from .vmcore.triage import signature
 
 # In the order in which one of them is taken for the dump.
 _VMCORES = ("vmcore", "vmcore.flat", "vmcore-incomplete")
@@ -50,7 +52,7 @@ def _describe(host: Any, folder: str, files: List[str]) -> Dict[str, Any]:
     if path:
         size = host.stat(path).st_size
         with host.open(path) as file:
-            info = vmcore.inspect(file, size)
+            info = inspect(file, size)
         for key in ("bytes", "format", "verdict", "problems", "release", "crash_time"):
             result[key] = getattr(info, key)
     return result
@@ -58,8 +60,8 @@ def _describe(host: Any, folder: str, files: List[str]) -> Dict[str, Any]:
 
 def _panic(host: Any, path: str) -> str:
     """The kernel's own words for why it died, from vmcore-dmesg.txt; "" where they are not there."""
-    signature = vmcore.signature(tail(host, path)) if host.is_file(path) else None
-    return signature.message if signature else ""
+    found = signature(tail(host, path)) if host.is_file(path) else None
+    return found.message if found else ""
 
 
 def tail(host: Any, path: str) -> str:

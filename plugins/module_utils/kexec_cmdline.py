@@ -78,7 +78,7 @@ def boot_apicid(cpuinfo: str) -> Optional[int]:
     """The APIC id of CPU 0 by /proc/cpuinfo; None where there is none (not x86, or one CPU without an APIC)."""
     processor = ""
     for line in cpuinfo.splitlines():
-        name, _, value = (part.strip() for part in line.partition(":"))
+        name, dummy, value = (part.strip() for part in line.partition(":"))
         if name == "processor":
             processor = value
         elif name == "apicid" and processor == "0" and value.isdigit():

@@ -18,6 +18,9 @@ from .image import build, store
 from .image.kernel import check_release
 from .problems import KdumpError
 
+# A program of its own, outside Ansible: what it has to say goes to its output.
+# pylint: disable=ansible-bad-function
+
 
 def main(arguments: List[str], host: Optional[Host] = None) -> int:
     """Run one command; the exit code."""

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("ansible.plugins.action", reason="runs where ansible-core is")
 
-from ansible.errors import AnsibleConnectionFailure, AnsibleError  # noqa: E402
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
-from ansible_collections.vmcore.kdump.plugins.action import crash_test  # noqa: E402
+from ansible_collections.vmcore.kdump.plugins.action import crash_test
 
 OLD, NEW = "/var/crash/127.0.0.1-2026-11-20-08:00:00", "/var/crash/127.0.0.1-2026-11-24-10:30:00"
 INPUTS = {"release": "6.12", "digest": "a" * 64, "reserved_bytes": 134217728, "cmdline": "nr_cpus=1"}

@@ -24,7 +24,7 @@ def outputs(command):
     for part in TRANSCRIPT.split("$ ")[1:]:
         line, rest = part.split("\n", 1)
         if line == command:
-            out, _, rc = rest.partition("[exit ")
+            out, dummy, rc = rest.partition("[exit ")
             found.append((out, int(rc.split("]")[0])))
     return found
 
@@ -37,7 +37,7 @@ def printed(number):
 
 
 def test_the_transcript_holds_what_the_tests_use():
-    assert [rc for _, rc in INFO] == [0, 0, 0, 0]
+    assert [rc for dummy, rc in INFO] == [0, 0, 0, 0]
 
 
 def test_parse_info():

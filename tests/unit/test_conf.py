@@ -1,6 +1,9 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from ansible_collections.vmcore.kdump.plugins.module_utils.conf import NEW_FILE, Target, edit, parse
 from ansible_collections.vmcore.kdump.plugins.module_utils.conf_collector import fit
 from ansible_collections.vmcore.kdump.plugins.module_utils.conf_directives import (
@@ -11,8 +14,6 @@ from ansible_collections.vmcore.kdump.plugins.module_utils.conf_directives impor
 )
 from ansible_collections.vmcore.kdump.plugins.module_utils.conf_text import lex
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 STOCK = """\
 # path <path>

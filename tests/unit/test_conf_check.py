@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from ansible_collections.vmcore.kdump.plugins.module_utils import conf_state
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host, Kernel

@@ -7,11 +7,10 @@ import os
 import time
 
 import pytest
+from kexec_host import KexecHost
 
 from ansible_collections.vmcore.kdump.plugins.module_utils import crash, dumps, proof, status
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
-
-from kexec_host import KexecHost
 
 MARKER = "vmcore.kdump: crash test 0123456789abcdef"
 

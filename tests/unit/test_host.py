@@ -7,7 +7,6 @@ import pytest
 
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
 
-
 ZSTD_FRAME = "28b52ffd04586c0000286b64756d700100f8ffc88b164c000008750100fcff3910024d0000087001002c57391002625b4e60"
 
 

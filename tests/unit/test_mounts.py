@@ -1,6 +1,7 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 import pytest
+
 from ansible_collections.vmcore.kdump.plugins.module_utils.mounts import (
     FstabEntry,
     Mount,

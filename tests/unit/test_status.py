@@ -7,14 +7,21 @@ import json
 import os
 
 import pytest
+from kexec_host import RELEASE, KexecHost
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import boot, expectation, kexec, layout, proof, readiness, status
+from ansible_collections.vmcore.kdump.plugins.module_utils import (
+    boot,
+    expectation,
+    kexec,
+    layout,
+    proof,
+    readiness,
+    status,
+)
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils.bootloader import grub
 from ansible_collections.vmcore.kdump.plugins.module_utils.image import build
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, fail
-
-from kexec_host import RELEASE, KexecHost
 
 GRUB_CFG = """\
 ### BEGIN /etc/grub.d/10_linux ###

@@ -3,12 +3,13 @@
 import subprocess
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from ansible_collections.vmcore.kdump.plugins.module_utils import sysconfig
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 from ansible_collections.vmcore.kdump.plugins.module_utils.sysconfig import NEW_FILE, defaults, edit, parse, unknown
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SHELLS = ("dash", "bash")
 

@@ -12,14 +12,15 @@ import time
 
 import pytest
 import vmcore_builder as build
+
 from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore import (
     diskdump,
     dump,
     flattened,
-    inspect,
     vmcoreinfo,
     wrappers,
 )
+from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore.dump import inspect
 from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore.result import Findings
 from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore.source import Source
 

@@ -7,6 +7,7 @@ import json
 
 import pytest
 import vmcore_builder as build
+
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore.search import find, parse_capture, vmcores
@@ -19,7 +20,7 @@ def host(tmp_path):
     return Host(root=str(tmp_path))
 
 
-def put(host, path, data=build.kdump()):  # noqa: B008
+def put(host, path, data=build.kdump()):
     host.write(path, data if isinstance(data, bytes) else data.encode())
 
 

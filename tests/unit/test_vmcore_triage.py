@@ -6,7 +6,8 @@ import re
 import time
 
 import pytest
-from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore import signature
+
+from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore.triage import signature
 
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")
