@@ -153,14 +153,16 @@ def observe(host: Any, release: str, conf: Any, bootdir: str = "") -> Recipe:
     collecting = problems.of(_add_tools, host, conf, content, tools)
     problems.of(_add_hooks, host, conf, content, tools)
     targets = [part for part in (target, root) if part is not None]
-    problems.of(_add_storage, targets, content, tools)
+    lasting = set(content.inputs)
+    problems.of(_add_starters, targets, content, tools)
+    starters = sorted(set(content.inputs) - lasting) if root is None else []
     if modules is not None:
         problems.of(_add_modules, modules, targets, conf, content)
     if problems.found:
         raise KdumpError(problems.found + tools.missing)
     if tools.missing:
         raise Missing(tools.missing)
-    content.text("etc/kdump/plan", _plan_text(release, conf, collecting, targets, content, tools))
+    content.text("etc/kdump/plan", _plan_text(release, conf, collecting, targets, content, tools, starters))
     inputs = sorted(content.inputs.values())
     kernel_sha256 = contents.sha256_of(host, kernel_path)
     return Recipe(release, kernel_path, kernel_sha256, _digest(release, kernel_sha256, inputs), target, inputs)
@@ -185,16 +187,16 @@ def _add_tools(host: Any, conf: Any, content: contents.Contents, tools: contents
     for name in init.TOOLS:
         tools.add(name, "util-linux", own=name == "blkid")
     tools.add("makedumpfile", "makedumpfile", own=True)
+    collecting = collector.parse(conf.get("core_collector"))
     makedumpfile = host.which("makedumpfile")
+    if collecting.name != "makedumpfile":
+        tools.add(collecting.name, "coreutils", own=True)
+    elif collecting.command.startswith("/"):
+        makedumpfile = collecting.command.split()[0]
+        contents.hook(host, content, makedumpfile, "core_collector")
     if makedumpfile is not None:
         # pthread_cancel(3), which --num-threads comes to, loads it and aborts without.
         content.opened_at_runtime("libgcc_s.so.1", makedumpfile)
-    collecting = collector.parse(conf.get("core_collector"))
-    if collecting.program.startswith("/"):
-        contents.hook(host, content, collecting.program, "core_collector")
-    elif collecting.program != "makedumpfile":
-        tools.add(collecting.program, "coreutils", own=True)
-    if makedumpfile is not None:
         result = host.run([makedumpfile, "-h"], timeout=30)
         problems = collector.check(collecting, result.out + result.err)
         if problems:
@@ -218,8 +220,9 @@ def _add_hooks(host: Any, conf: Any, content: contents.Contents, tools: contents
         raise KdumpError(problems.found)
 
 
-def _add_storage(targets: List[storage.Storage], content: contents.Contents, tools: contents.Tools) -> None:
-    """The programs and files that start what lies under the file systems."""
+def _add_starters(targets: List[storage.Storage], content: contents.Contents, tools: contents.Tools) -> None:
+    """The programs and files that only bring up what lies under the file systems."""
+    tools.add("insmod", "kmod")
     words = [line.split() for target in targets for line in target.activate]
     groups = sorted({word[1] for word in words if word[0] == "lvm"})
     if groups:
@@ -256,7 +259,7 @@ def _add_modules(
 
 def _plan_text(
     release: str, conf: Any, collecting: collector.Collector, targets: List[storage.Storage],
-    content: contents.Contents, tools: contents.Tools,
+    content: contents.Contents, tools: contents.Tools, starters: List[str],
 ) -> str:  # fmt: skip
     """/etc/kdump/plan: the settings that init.SCRIPT lists at its beginning."""
     values = [
@@ -266,6 +269,7 @@ def _plan_text(
         ("failure_action", conf.get("failure_action")),
         ("final_action", conf.get("final_action")),
         ("restart_tool", tools.restart),
+        ("starters", " ".join("/" + name for name in starters)),
     ] + [(name, conf.get(name)) for name in _HOOKS]
     text = "".join("%s=%s\n" % (name, _quoted(value)) for name, value in values)
     return text + "use_target() {\ncase $1 in\n%sesac\n}\n" % "".join(

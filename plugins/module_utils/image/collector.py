@@ -17,10 +17,10 @@ _FILES = {"-x": "a vmlinux", "-i": "a vmcoreinfo file", "--config": "a filter fi
 
 
 class Collector(NamedTuple):
-    """`command` runs in the capture kernel before the names of input and output; `program` is its path or name."""
+    """`command` runs in the capture kernel before the names of input and output; `name` is its program's."""
 
     command: str
-    program: str
+    name: str
 
 
 def parse(text: str) -> Collector:
@@ -35,7 +35,8 @@ def parse(text: str) -> Collector:
         )
     # -F writes a stream for a pipe; kdump-utils takes it away too where the target is a file (kdump.sh).
     words = [word for word in text.split()[1:] if name != "makedumpfile" or word != "-F"]
-    return Collector(" ".join([name] + words), text.split()[0])
+    first = text.split()[0] if name == "makedumpfile" else name
+    return Collector(" ".join([first] + words), name)
 
 
 def check(collector: Collector, help_text: str) -> List[Problem]:
@@ -43,7 +44,7 @@ def check(collector: Collector, help_text: str) -> List[Problem]:
 
     Its own --check-params accepts a compression that it was built without, and ignores it in the crash.
     """
-    if program(collector.command) != "makedumpfile":
+    if collector.name != "makedumpfile":
         return []
     try:
         given = [name for name, _value in flags(collector.command)]

@@ -7,7 +7,7 @@ else of the host. It follows kdump-utils' capture flow (dracut/99kdumpbase/kdump
 a limit, and whatever fails ends in failure_action. TOOLS are the only programs it uses.
 """
 
-TOOLS = ("blkid", "date", "dmesg", "gzip", "insmod", "ls", "mkdir", "mount", "mv", "rm", "sleep", "sync", "umount")
+TOOLS = ("blkid", "date", "dmesg", "gzip", "ls", "mkdir", "mount", "mv", "rm", "sleep", "sync", "umount")
 
 SCRIPT = r"""#!/bin/sh
 # The capture kernel's only process: save /proc/vmcore, say what happened, restart.
@@ -25,6 +25,7 @@ final_action=reboot        # reboot halt poweroff
 device_limit=90            # seconds for the target's device to appear
 hook_limit=900             # seconds for each of kdump_pre, kdump_post and the like
 stall_limit=600            # seconds without any work of CPU or disk, after which nothing will come any more
+starters=                  # files that nothing needs once the target is mounted
 restart_tool=              # busybox where it can restart the machine
 use_target() { :; }        # sets the six that follow, for `dump` or for `root`
 uuid='' device='' devices=1 fstype='' options='' directory='' activate=''
@@ -198,6 +199,9 @@ mount_target() {
     mount -t "$fstype" -o "$options$members" "${found%% *}" /kdump
     mounted=$?
     phase mount $mounted
+    # In these few megabytes a program that stays unused is what makedumpfile lacks.
+    # shellcheck disable=SC2086 # one word for each file
+    [ $mounted != 0 ] || [ -z "$starters" ] || rm -f $starters
     return $mounted
 }
 

@@ -61,8 +61,6 @@ class Storage(NamedTuple):
 def of_conf(host: Any, conf: Any) -> Storage:
     """The storage that kdump.conf's target and path name; KdumpError for what the native engine cannot capture to."""
     target = conf.target
-    table = mounts.parse_mountinfo(host.read_text("/proc/self/mountinfo"))
-    path = conf.get("path")
     if target.kind in _LATER_TARGETS:
         raise fail(
             "The native engine cannot dump to the target `%s %s` yet." % (target.kind, target.location),
@@ -70,6 +68,8 @@ def of_conf(host: Any, conf: Any) -> Storage:
             target.kind,
             target.location,
         )
+    table = mounts.parse_mountinfo(host.read_text("/proc/self/mountinfo"))
+    path = conf.get("path")
     if target.kind == "path":
         return of_path(host, path, table)
     mount = _explicit(host, target, table)

@@ -1,0 +1,164 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from ansible_collections.vmcore.kdump.plugins.module_utils.image import init
+
+SHELLS = [name for name in ("dash", "bash", "busybox") if shutil.which(name)]
+
+
+def shell(name):
+    return ["busybox", "sh"] if name == "busybox" else [name]
+
+
+@pytest.fixture
+def functions(tmp_path):
+    """The script without its last line, which starts it, and with a directory in place of the machine's own."""
+    text = init.SCRIPT
+    assert text.endswith("\nmain\n")
+    text = text[: -len("main\n")].replace("/tmp/", "%s/tmp/" % tmp_path).replace("/kdump/$", "%s/kdump/$" % tmp_path)
+    text = text.replace("export PATH=", "# PATH=")
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "functions").write_text(text)
+    return tmp_path / "functions"
+
+
+def run(name, functions, script):
+    done = subprocess.run(
+        shell(name) + ["-c", ". %s\n%s" % (functions, script)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60
+    )
+    return done.returncode, done.stdout.decode()
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="no shellcheck")
+def test_shellcheck_has_nothing_to_say():
+    done = subprocess.run(["shellcheck", "-s", "sh", "-"], input=init.SCRIPT.encode(), stdout=subprocess.PIPE)
+    assert done.stdout.decode() == "" and done.returncode == 0
+
+
+def test_every_program_that_it_calls_is_known():
+    """What stands where a command stands is a function, a word of the shell, or in TOOLS."""
+    known = set(re.findall(r"^([a-z_]+)\(\) \{", init.SCRIPT, re.M)) | set(init.TOOLS)
+    known |= set("export umask echo read local return case esac for while until if then else elif do done fi break".split())
+    known |= set("shift set wait kill exit exec command continue eval [ : . sh insmod mdadm lvm makedumpfile".split())
+    text = re.sub(r"(?<![$\w\"])#.*", "", init.SCRIPT)
+    words = re.findall(r"(?:^|&&|\|\||;|\$\(|\bthen\b|\bdo\b|\buntil\b|\bif\b|\{) *([a-z][a-z_]*)(?=[ \n;)])", text, re.M)
+    labels = {"shell", "poweroff", "halt", "md", "lvm", "clear", "cat", "dump_to_rootfs", "leave"}
+    assert {word for word in words if word not in known} - labels == set()
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_phases_are_json_with_two_digits(name, functions):
+    rc, out = run(name, functions, """
+        phase_start=0 phases=
+        now() { hundredths=$next; }
+        next=5; phase one 0
+        next=1234; phase two 1
+        echo "[$phases]"
+    """)
+    assert rc == 0
+    assert json.loads(out) == [
+        {"name": "one", "seconds": 0.05, "exit": 0}, {"name": "two", "seconds": 12.29, "exit": 1},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_time_is_read_in_hundredths(name, functions):
+    rc, out = run(name, functions, "now; echo $hundredths; read -r a _ < /proc/uptime; echo $a")
+    hundredths, seconds = out.split()
+    assert rc == 0 and 0 <= float(seconds) * 100 - int(hundredths) < 500
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_command_that_takes_too_long_is_killed(name, functions):
+    assert run(name, functions, "limited 1 sleep 50; echo $?")[1].strip().endswith("137")
+    assert run(name, functions, "limited 50 sh -c 'exit 3'; echo $?")[1].strip().endswith("3")
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_an_existing_directory_is_never_used_again(name, functions, tmp_path):
+    script = """
+        date() { echo 2026-11-24-10:00:00; }
+        directory=var/crash
+        for round in 1 2 3; do make_folder && echo "$into"; done
+    """
+    rc, out = run(name, functions, script)
+    base = "%s/kdump/var/crash/127.0.0.1-2026-11-24-10:00:00" % tmp_path
+    assert rc == 0 and out.split() == [base, base + "-1", base + "-2"]
+    assert sorted(os.listdir(os.path.dirname(base))) == [os.path.basename(path) for path in (base, base + "-1", base + "-2")]
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_waiting_has_an_end(name, functions):
+    rc, out = run(name, functions, "device_limit=1; until_found false; echo $?; until_found true; echo $?")
+    assert rc == 0 and out.split() == ["1", "0"]
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_the_watch_keeps_the_lowest_memory(name, functions, tmp_path):
+    script = "watch_over & watcher=$!; sleep 3; kill $watcher; cat %s/tmp/memory" % tmp_path
+    rc, out = run(name, functions, script)
+    free, available = out.split()[-2:]
+    assert rc == 0 and 0 < int(free) and 0 < int(available)
+
+
+SAVES = [
+    ("makedumpfile -l -d 31", 1, "makedumpfile -l -d 31 /proc/vmcore INTO/vmcore-incomplete"),
+    ("makedumpfile -l -d 31", 4, "makedumpfile -l -d 31 --num-threads=4 /proc/vmcore INTO/vmcore-incomplete"),
+    ("makedumpfile -E -d 31", 4, "makedumpfile -E -d 31 /proc/vmcore INTO/vmcore-incomplete"),
+    ("makedumpfile --num-threads=2 -c", 4, "makedumpfile --num-threads=2 -c /proc/vmcore INTO/vmcore-incomplete"),
+    ("cp --sparse=always", 4, "cp --sparse=always /proc/vmcore INTO/vmcore-incomplete"),
+]
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("collector, cpus, command", SAVES)
+def test_how_the_collector_is_called(name, functions, tmp_path, collector, cpus, command):
+    rc, out = run(name, functions, """
+        makedumpfile() { echo "makedumpfile $*" > %(into)s/call; touch %(into)s/vmcore-incomplete; }
+        cp() { echo "cp $*" > %(into)s/call; touch %(into)s/vmcore-incomplete; }
+        count_cpus() { cpus=%(cpus)d; }
+        phase_start=0 phases= into=%(into)s core_collector="%(collector)s"
+        save_vmcore && cat %(into)s/call
+    """ % {"into": tmp_path, "cpus": cpus, "collector": collector})
+    assert rc == 0 and out.rstrip("\n").split("\n")[-1] == command.replace("INTO", str(tmp_path))
+    assert (tmp_path / "vmcore").exists() and not (tmp_path / "vmcore-incomplete").exists()
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_failed_collector_leaves_no_vmcore(name, functions, tmp_path):
+    rc, out = run(name, functions, """
+        makedumpfile() { touch %(into)s/vmcore-incomplete; return 2; }
+        phase_start=0 phases= into=%(into)s core_collector="makedumpfile -c"
+        save_vmcore; echo "result $?"; echo "$phases"
+    """ % {"into": tmp_path})
+    assert "result 1" in out and '"name": "vmcore"' in out and '"exit": 2' in out
+    assert (tmp_path / "vmcore-incomplete").exists() and not (tmp_path / "vmcore").exists()
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_the_report_is_json(name, functions, tmp_path):
+    (tmp_path / "vmcore").write_bytes(b"12345")
+    (tmp_path / "digest").write_text("abc\n")
+    text = functions.read_text().replace("/etc/kdump/digest", str(tmp_path / "digest"))
+    functions.write_text(text)
+    rc, out = run(name, functions, """
+        dmesg() { echo kernel; }
+        phase_start=0 phases= into=%(into)s release=6.1 total=1000
+        echo "10 20" > %(into)s/tmp/memory
+        phase start 0
+        say hello
+        save_report 0
+    """ % {"into": tmp_path})
+    assert rc == 0, out
+    report = json.loads((tmp_path / "capture.json").read_text())
+    assert report["format"] == 1 and report["bytes"] == 5 and report["digest"] == "abc" and report["status"] == 0
+    assert report["memory"] == {"total": 1024000, "free_low": 10240, "available_low": 20480}
+    assert [phase["name"] for phase in report["phases"]] == ["start", "log"]
+    assert "hello" in (tmp_path / "kexec-dmesg.log").read_text()

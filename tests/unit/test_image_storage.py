@@ -1,0 +1,234 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+import pytest
+
+from image_host import MD_UUID, PCI, UUID, Machine, conf_of
+
+from ansible_collections.vmcore.kdump.plugins.module_utils.image import storage
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
+
+VG = "oxTHi6M4TeZ72fOlRm4zWjRowaXR5KkN"
+LV = "7HAu2gq0v0S0anxfHKbw0wRxRXJnFoLS"
+BTRFS = "85a71088-ced3-4c82-95e6-901019fb304c"
+
+
+@pytest.fixture
+def machine(tmp_path):
+    machine = Machine(tmp_path)
+    machine.programs["blkid"] = (0, "UUID=%s\n" % UUID)
+    return machine
+
+
+def found(machine, text=""):
+    return storage.of_conf(machine.host, conf_of(text))
+
+
+def refused(machine, text=""):
+    with pytest.raises(KdumpError) as error:
+        found(machine, text)
+    return str(error.value)
+
+
+def root_on(machine, device, fstype="ext4", source="/dev/x", options="rw"):
+    machine.mounts((device, "/", "/", fstype, source, options))
+
+
+def test_a_partition_of_a_virtio_disk(machine):
+    machine.partition(machine.virtio_disk())
+    root_on(machine, "254:1")
+    assert found(machine) == storage.Storage(
+        "partition", "ext4", UUID, "", 1, "rw", "var/crash", ["ext4", "virtio_blk"],
+        ["pci:v00001AF4d00001001sv00001AF4sd00000002bc01sc00i00"], [], "/var/crash",
+    )  # fmt: skip
+
+
+def test_a_logical_volume_is_found_by_its_name(machine):
+    machine.mapped("vg--a-lv--b", "LVM-" + VG + LV, [machine.partition(machine.virtio_disk())])
+    root_on(machine, "252:0", "xfs", options="rw,attr2,prjquota,noquota")
+    target = found(machine)
+    assert (target.kind, target.device) == ("lvm", "/dev/mapper/vg--a-lv--b")
+    assert target.activate == ["lvm vg-a/lv-b vg--a-lv--b"]
+    assert target.options == "rw,prjquota"
+    assert target.modules == ["xfs", "dm_mod", "virtio_blk"]
+
+
+def test_an_array_is_started_after_nothing_and_before_the_volume_on_it(machine):
+    disks = [machine.virtio_disk("a", "254:0", 4), machine.virtio_disk("b", "254:16", 5)]
+    machine.mapped("vg-lv", "LVM-" + VG + LV, [machine.array(disks)])
+    root_on(machine, "252:0")
+    target = found(machine)
+    assert target.activate == ["md /dev/md0 " + MD_UUID, "lvm vg/lv vg-lv"]
+    assert target.modules == ["ext4", "dm_mod", "raid1", "virtio_blk", "virtio_blk"]
+
+
+@pytest.mark.parametrize("level, module", [("raid0", "raid0"), ("raid6", "raid456"), ("raid10", "raid10")])
+def test_each_level_has_its_module(machine, level, module):
+    machine.array([machine.virtio_disk()], level)
+    root_on(machine, "9:0")
+    target = found(machine)
+    assert (target.kind, target.device) == ("md", "/dev/md0")
+    assert module in target.modules
+
+
+def btrfs(machine, root="/"):
+    disks = [machine.virtio_disk("a", "254:0", 4), machine.virtio_disk("b", "254:16", 5)]
+    for disk in disks:
+        machine.link("/sys/fs/btrfs/%s/devices/%s" % (BTRFS, disk.rsplit("/", 1)[-1]), disk)
+    machine.write("/dev/vda")
+    machine.mounts(("0:48", root, "/", "btrfs", "/dev/vda", "rw,subvolid=256,subvol=" + root))
+
+
+def test_a_btrfs_on_two_disks_in_a_subvolume(machine):
+    btrfs(machine, "/@root")
+    target = found(machine)
+    assert (target.uuid, target.devices, target.device) == (BTRFS, 2, "")
+    assert (target.directory, target.options) == ("@root/var/crash", "rw,subvolid=5")
+    assert target.modules == ["btrfs", "virtio_blk", "virtio_blk"]
+
+
+def test_a_bind_mount_and_a_symbolic_link_are_followed_to_the_directory_on_disk(machine):
+    machine.partition(machine.virtio_disk())
+    machine.mounts(("254:1", "/", "/", "ext4", "/dev/vda1", "rw"), ("254:1", "/data/crash", "/srv", "ext4", "/dev/vda1", "rw"))
+    machine.mkdir("/srv")
+    machine.link("/var/crash", "/srv/deep")
+    target = found(machine)
+    assert (target.directory, target.path) == ("data/crash/deep", "/srv/deep")
+
+
+def test_an_explicit_target_that_is_mounted(machine):
+    node = machine.partition(machine.virtio_disk())
+    machine.write("/dev/vda1")
+    machine.link("/dev/disk/by-uuid/" + UUID, "../../vda1")
+    machine.mounts(("254:9", "/", "/", "xfs", "/dev/vdz", "rw"), (node and "254:1", "/", "/mnt", "ext4", "/dev/vda1", "rw"))
+    target = found(machine, "ext4 UUID=%s\npath /dumps\n" % UUID)
+    assert (target.directory, target.path) == ("dumps", "/mnt/dumps")
+    assert "is not mounted on this host with that type" in refused(machine, "xfs UUID=%s\n" % UUID)
+
+
+def test_a_path_that_leads_out_of_an_explicit_target_is_refused(machine):
+    machine.partition(machine.virtio_disk())
+    machine.write("/dev/vda1")
+    machine.link("/mnt/dumps", "/elsewhere")
+    machine.mounts(("254:1", "/", "/mnt", "ext4", "/dev/vda1", "rw"))
+    assert "by a symbolic link, to /elsewhere" in refused(machine, "ext4 /dev/vda1\npath /dumps\n")
+
+
+@pytest.mark.parametrize("transport", ["pcie", "tcp"])
+def test_nvme_with_several_paths_goes_by_its_controllers(machine, transport):
+    folder = "/sys/devices/virtual/nvme-subsystem/nvme-subsys0"
+    controller = PCI + "/0000:01:00.0/nvme/nvme0"
+    machine.block("259:0", folder + "/nvme0n1")
+    machine.write(controller + "/transport", transport + "\n")
+    machine.driver(PCI + "/0000:01:00.0", "nvme")
+    machine.link(folder + "/nvme0", controller)
+    root_on(machine, "259:0")
+    if transport == "pcie":
+        assert found(machine).modules == ["ext4", "nvme"]
+    else:
+        assert "an NVMe disk behind a network (tcp)" in refused(machine)
+
+
+@pytest.mark.parametrize(
+    "uuid, name, what",
+    [
+        ("CRYPT-LUKS2-5b0f-cryptroot", "cryptroot", "LUKS encryption (cryptroot)"),
+        ("mpath-3600508b4", "mpatha", "multipath (mpatha)"),
+        ("part1-mpath-3600508b4", "mpatha1", "multipath (mpatha1)"),
+        ("DMRAID-isw_x", "isw_x", "a firmware RAID"),
+        ("", "odd", "a device-mapper device of an unknown kind (odd)"),
+    ],
+)
+def test_mapped_devices_that_are_refused(machine, uuid, name, what):
+    machine.mapped(name, uuid, [machine.virtio_disk()])
+    root_on(machine, "252:0")
+    message = refused(machine)
+    assert what in message and "plain partition" in message
+
+
+@pytest.mark.parametrize(
+    "suffix, name, what",
+    [
+        ("-tpool", "vg-pool-tpool", "a thin pool"),
+        ("-real", "vg-lv-real", "a snapshot"),
+        ("", "vg-lv_rimage_0", "RAID"),
+        ("", "vg-lv_corig", "its part is vg-lv_corig"),
+    ],
+)
+def test_volumes_of_other_kinds_are_refused(machine, suffix, name, what):
+    hidden = machine.mapped(name, "LVM-" + VG + LV[::-1] + suffix, [machine.virtio_disk()], "252:1", "dm-1")
+    machine.mapped("vg-lv", "LVM-" + VG + LV, [hidden])
+    root_on(machine, "252:0")
+    assert "an LVM volume (vg-lv) of a kind it does not know: " + what in refused(machine)
+
+
+def test_a_volume_on_luks_names_luks(machine):
+    crypt = machine.mapped("crypt", "CRYPT-LUKS2-x-crypt", [machine.virtio_disk()], "252:1", "dm-1")
+    machine.mapped("vg-lv", "LVM-" + VG + LV, [crypt])
+    root_on(machine, "252:0")
+    assert "LUKS encryption (crypt)" in refused(machine)
+
+
+@pytest.mark.parametrize(
+    "node, what",
+    [
+        ("/sys/devices/virtual/block/loop0", "a loop device (loop0)"),
+        ("/sys/devices/virtual/block/zram1", "compressed memory (zram) (zram1)"),
+        ("/sys/devices/virtual/block/drbd0", "DRBD (drbd0)"),
+        ("/sys/devices/virtual/block/bcache0", "bcache (bcache0)"),
+        ("/sys/devices/virtual/block/nbd0", "a network block device (nbd0)"),
+        ("/sys/devices/virtual/block/strange0", "a device without hardware (strange0)"),
+        ("/sys/devices/rbd/0/block/rbd0", "Ceph RBD (rbd0)"),
+        ("/sys/devices/platform/host2/session1/target2:0:0/2:0:0:1/block/sda", "a disk (sda) behind iSCSI"),
+        (PCI + "/0000:03:00.0/host1/rport-1:0-0/target1:0:0/1:0:0:0/block/sda", "a disk (sda) behind Fibre Channel"),
+        ("/sys/devices/css0/0.0.0001/0.0.0200/block/dasda", "a disk (dasda) behind a channel-attached disk (CCW)"),
+    ],
+)
+def test_disks_that_are_refused(machine, node, what):
+    machine.block("7:0", node)
+    root_on(machine, "7:0")
+    assert what in refused(machine)
+
+
+@pytest.mark.parametrize("level, metadata", [("container", "external:imsm"), ("raid1", "external:/md127/0"), ("weird", "1.2")])
+def test_arrays_that_are_refused(machine, level, metadata):
+    machine.array([machine.virtio_disk()], level, metadata)
+    root_on(machine, "9:0")
+    assert "an MD array (md0) of level %s with %s metadata" % (level, metadata) in refused(machine)
+
+
+@pytest.mark.parametrize(
+    "fstype, what",
+    [
+        ("nfs4", "a network or cluster file system (nfs4)"),
+        ("tmpfs", "tmpfs, which does not outlive a crash"),
+        ("overlay", "overlay, a file system that the native engine does not know"),
+        ("zfs", "zfs, a file system that the native engine does not know"),
+    ],
+)
+def test_file_systems_that_are_refused(machine, fstype, what):
+    root_on(machine, "0:30", fstype)
+    assert what in refused(machine)
+
+
+@pytest.mark.parametrize("line", ["nfs server:/x", "ssh user@server", "raw /dev/vdb", "virtiofs tag"])
+def test_targets_that_come_later_are_refused(machine, line):
+    assert "cannot dump to the target `%s` yet" % line in refused(machine, line + "\n")
+
+
+def test_an_external_log_of_xfs_is_refused(machine):
+    machine.partition(machine.virtio_disk())
+    root_on(machine, "254:1", "xfs", options="rw,logdev=/dev/vdb")
+    assert "external log" in refused(machine)
+
+
+@pytest.mark.parametrize("out", ["", "TYPE=ext4\n", "UUID=; rm -rf /\n"])
+def test_without_a_uuid_there_is_no_target(machine, out):
+    machine.partition(machine.virtio_disk())
+    machine.programs["blkid"] = (0, out)
+    root_on(machine, "254:1")
+    assert "No UUID could be read of the file system on /dev/vda1" in refused(machine)
+
+
+def test_a_device_that_sysfs_does_not_know_is_refused(machine):
+    root_on(machine, "8:1", source="/dev/root")
+    assert "(/dev/root) is not to be found in /sys" in refused(machine)
