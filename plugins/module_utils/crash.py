@@ -49,7 +49,7 @@ def trigger(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
         raise fail(
             "The kernel cannot be made to panic: %s: %s." % (error.filename, error.strerror),
             "Run as root (become: true) on a machine or a virtual machine, not in a container.",
-        )
+        ) from error
     return {"delay": _DELAY}
 
 

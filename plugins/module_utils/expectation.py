@@ -5,8 +5,9 @@
 Private to this collection. It is judged by the deciding code of the modules that would bring it about.
 """
 
+import contextlib
 import re
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple
 
 from . import cmdline, conf, conf_state, layout, readiness, reservation, sysconfig
 from .image import build
@@ -64,10 +65,8 @@ def _conf_differs(host: Any, options: Dict[str, Any], status: Status) -> bool:
 
 
 def _wanted_digest(host: Any, release: str, wanted: conf.Conf, bootdir: str) -> None:
-    try:
+    with contextlib.suppress(build.Missing):  # programs that are not there yet will be installed
         build.wanted_digest(host, release, wanted, bootdir)
-    except build.Missing:
-        pass  # programs that are not there yet will be installed
 
 
 def _sysconfig_differs(host: Any, settings: Dict[str, Any]) -> bool:

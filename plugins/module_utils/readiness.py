@@ -96,8 +96,8 @@ def inputs(facts: Facts) -> Inputs:
     """What a crash now would prove; nothing is loaded: empty."""
     if facts.loaded is None:
         return Inputs("", "", facts.reserved, "")
-    built = facts.image is not None and facts.image.digest == facts.loaded.digest
-    release = facts.image.release if built else facts.release
+    same = facts.image is not None and facts.image.digest == facts.loaded.digest
+    release = facts.image.release if facts.image is not None and same else facts.release
     return Inputs(release, facts.loaded.digest, facts.reserved, facts.loaded.cmdline)
 
 

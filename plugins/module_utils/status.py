@@ -5,14 +5,12 @@
 Private to this collection.
 """
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, TypeVar
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from . import boot, conf, conf_check, crashkernel, dumps, engine, kexec, layout, proof, readiness, reservation
 from .bootloader import choice, entry
 from .image import build, store
 from .problems import KdumpError, Problem
-
-_T = TypeVar("_T")
 
 
 class Parts:
@@ -21,7 +19,7 @@ class Parts:
     def __init__(self) -> None:
         self.errors: List[Problem] = []
 
-    def of(self, default: _T, part: Callable[..., _T], *arguments: Any) -> _T:
+    def of(self, default: Any, part: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return part(*arguments)
         except KdumpError as error:

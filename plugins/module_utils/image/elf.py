@@ -174,7 +174,7 @@ class Linker:
                     "%s cannot go into the capture image: %s." % (path, error),
                     "Reinstall the package that owns it.",
                     value=path,
-                )
+                ) from error
         return self._parsed[path]
 
     def libraries(self, path: str) -> List[Library]:

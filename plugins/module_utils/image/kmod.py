@@ -182,7 +182,7 @@ def unpack(host: Any, path: str) -> bytes:
             "The kernel module %s cannot be unpacked: %s." % (path, error),
             "Reinstall the package of that kernel%s." % (", or install libzstd" if path.endswith(".zst") else ""),
             value=path,
-        )
+        ) from error
     if data[:4] != b"\x7fELF":
         raise fail("The kernel module %s is broken: it is no ELF file." % path, "Reinstall that kernel's package.", value=path)
     return data

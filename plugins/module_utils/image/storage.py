@@ -23,7 +23,7 @@ _LEVELS = {
 _XFS_OPTIONS = {"nouuid", "usrquota", "uqnoenforce", "grpquota", "gqnoenforce", "prjquota", "pqnoenforce"}
 _WAY_OUT = "Let `path` lie on a plain partition, an LVM volume or an MD array with ext4, xfs or btrfs."
 _LATER_TARGETS = ("raw", "nfs", "ssh", "virtiofs", "minix", "mount")
-_NETWORK = ("nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "fuse.glusterfs", "9p", "virtiofs", "lustre", "afs", "gfs2", "ocfs2")
+_NETWORK = "nfs nfs4 cifs smb3 ceph glusterfs fuse.glusterfs 9p virtiofs lustre afs gfs2 ocfs2".split()
 _MEMORY = ("tmpfs", "ramfs", "devtmpfs", "squashfs", "erofs", "iso9660", "proc", "sysfs")
 # What device-mapper's users put before the first `-` of a device's uuid (dmsetup(8); LVM's is followed by VG and LV).
 _MAPPED = {
