@@ -7,11 +7,12 @@ Private to this collection. It is judged by the deciding code of the modules tha
 
 import contextlib
 import re
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from . import cmdline, conf, conf_state, layout, readiness, reservation, sysconfig
+from .engine import NATIVE
 from .image import build
-from .problems import KdumpError, Problem, shown
+from .problems import KdumpError, Problem, fail, shown
 from .scalars import scalar
 from .status import Parts, Status
 
@@ -32,12 +33,17 @@ class Expected(NamedTuple):
 
 def judge(host: Any, status: Status, wanted: Dict[str, Any]) -> Expected:
     """KdumpError with everything that is wrong with what is wanted, on this host, all parts together."""
+    if status.engine != NATIVE:
+        raise fail(
+            "The engine %s, which this host has, comes in a later release." % status.engine,
+            "Set engine (in the role: kdump_engine) to native, which works on this host too.", "engine", status.engine,
+        )  # fmt: skip
     parts = Parts()
     settings = sysconfig_settings(host.kernel.machine, wanted)
     differs = []
     for name, part, arguments in (
         ("conf", _conf_differs, (wanted.get("conf") or {}, status)),
-        ("sysconfig", _sysconfig_differs, (settings,)),
+        ("sysconfig", _sysconfig_differs, (settings, wanted.get("nr_cpus"))),
         ("crashkernel", _crashkernel_differs, (wanted.get("crashkernel"), wanted.get("kernels") or ["ALL"])),
         ("triggers", _triggers_differ, (wanted.get("triggers") or {},)),
         ("readiness", _readiness_differs, (wanted.get("readiness"), status)),
@@ -58,9 +64,12 @@ def _conf_differs(host: Any, options: Dict[str, Any], status: Status) -> bool:
     parts = Parts()
     plan = parts.of(None, conf_state.decide, host, params)
     after = conf.attempt(status.text or "", options, [], False)[0]  # what is refused, decide() has named
-    parts.of("", _wanted_digest, host, status.release, conf.parse(after), status.settings.get("KDUMP_BOOTDIR", ""))
-    if parts.errors:
-        raise KdumpError(parts.errors)
+    building = Parts()
+    building.of(None, _wanted_digest, host, status.release, conf.parse(after), status.settings.get("KDUMP_BOOTDIR", ""))
+    named = [(problem.option, problem.value) for problem in parts.errors if problem.value]
+    problems = parts.errors + [problem for problem in building.errors if (problem.option, problem.value) not in named]
+    if problems:
+        raise KdumpError(problems)
     return plan is not None and plan.changed
 
 
@@ -69,7 +78,9 @@ def _wanted_digest(host: Any, release: str, wanted: conf.Conf, bootdir: str) -> 
         build.wanted_digest(host, release, wanted, bootdir)
 
 
-def _sysconfig_differs(host: Any, settings: Dict[str, Any]) -> bool:
+def _sysconfig_differs(host: Any, settings: Dict[str, Any], nr_cpus: Optional[int]) -> bool:
+    if nr_cpus is not None and nr_cpus < 1:
+        raise fail("The capture kernel cannot run on %d CPUs." % nr_cpus, "Give 1 or more.", "nr_cpus", str(nr_cpus))
     return sysconfig.decide(host, {"path": layout.SYSCONFIG, "settings": settings, "remove": []}).changed
 
 

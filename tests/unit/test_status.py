@@ -21,7 +21,7 @@ from ansible_collections.vmcore.kdump.plugins.module_utils import (
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils.bootloader import grub
 from ansible_collections.vmcore.kdump.plugins.module_utils.image import build
-from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, fail
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Problem, fail
 
 GRUB_CFG = """\
 ### BEGIN /etc/grub.d/10_linux ###
@@ -164,6 +164,25 @@ def test_a_target_that_no_image_can_be_built_for_is_refused(tmp_path, monkeypatc
     with pytest.raises(KdumpError, match="later release"):
         expect(host, conf={"ssh": "kdump@dumps.example.com"})
     assert expect(host, conf={"path": "/var/crash"}).differs == ["conf"]
+
+
+def test_one_mistake_is_named_once(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise KdumpError([Problem("extra_bins /no is none.", "Give one.", "extra_bins", "/no"), Problem("Multipath.", "")])
+
+    monkeypatch.setattr(build, "wanted_digest", refuse)
+    with pytest.raises(KdumpError) as caught:
+        expect(Guest(tmp_path), conf={"extra_bins": ["/no"]})
+    assert [problem.option for problem in caught.value.problems] == ["extra_bins", ""]
+
+
+def test_another_engine_is_refused_and_no_cpus_too(tmp_path, digest):
+    host = Guest(tmp_path)
+    host.put("/etc/os-release", b"ID=fedora\n")
+    with pytest.raises(KdumpError, match="kdumpctl.*later release"):
+        expectation.judge(host, status.observe(host, "auto", 0), {})
+    with pytest.raises(KdumpError, match="on 0 CPUs"):
+        expect(host, nr_cpus=0)
 
 
 DIFFERENCES = {
