@@ -124,7 +124,7 @@ def lint(session):
         ["vermin", "--quiet", "-t=3.6-", "--no-tips", "--violations", "plugins/modules", "plugins/module_utils"],
         ["mypy", "--no-error-summary", "-p", "plugins.module_utils", "-p", "lab"],
         ["antsibull-changelog", "lint"],
-        ["ansible-lint", "--offline", "--profile", "production"],
+        ["ansible-lint"],
         env={"ANSIBLE_COLLECTIONS_PATH": str(collections)},
     )
 
