@@ -8,7 +8,6 @@ run it. Exit codes: 0 done, 1 failed (the reasons on standard error), 2 wrong us
 
 import argparse
 import json
-import re
 import sys
 from typing import Any, Callable, Dict, List, Optional
 
@@ -96,9 +95,10 @@ def remove(host: Host, options: argparse.Namespace) -> int:
     check_release(options.kernel)
     with host.lock(layout.LOCK):
         present = kexec.loaded(host)
-        own = re.compile(re.escape("%s/%s" % (layout.IMAGE_DIR, options.kernel)) + r"-[0-9a-f]{16}\.img$")
         images = store.images(host)
-        gone = [path for path in images if own.match(path) and not (present and present.initrd == path)]
+        gone = [
+            path for path in images if store.is_of(path, options.kernel) and not (present and present.initrd == path)
+        ]
         store.prune(host, [path for path in images if path not in gone])
         for path in gone:
             _say("removed " + path)
