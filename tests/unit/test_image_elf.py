@@ -6,8 +6,8 @@ import re
 import subprocess
 
 import pytest
-
-from image_host import Machine, elf as build
+from image_host import Machine
+from image_host import elf as build
 
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
 from ansible_collections.vmcore.kdump.plugins.module_utils.image import elf

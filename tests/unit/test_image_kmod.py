@@ -6,7 +6,6 @@ import shutil
 import subprocess
 
 import pytest
-
 from image_host import RELEASE, Machine
 
 from ansible_collections.vmcore.kdump.plugins.module_utils.image import kmod

@@ -1,7 +1,6 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 import pytest
-
 from image_host import MD_UUID, PCI, UUID, Machine, conf_of
 
 from ansible_collections.vmcore.kdump.plugins.module_utils.image import storage
