@@ -64,10 +64,8 @@ def capture_cmdline(
         if not cmdline.values(added, "nr_cpus"):
             added.append("nr_cpus=%d" % nr_cpus)
         base = cmdline.without(base, ["nr_cpus", "maxcpus"])
-    arguments = base + added
-    if graviton:  # irqpoll hot-removes PCI devices there
-        arguments = cmdline.without(arguments, ["irqpoll"])
-    return cmdline.join(cmdline.without(arguments, remove) + cmdline.split(append))
+    unwanted = list(remove) + (["irqpoll"] if graviton else [])  # irqpoll hot-removes PCI devices there
+    return cmdline.join(cmdline.without(base + added, unwanted) + cmdline.split(append))
 
 
 def _keys(names: str) -> List[str]:
