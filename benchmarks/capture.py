@@ -5,7 +5,8 @@
     python3 -m benchmarks.capture [--suite trixie] [--json FILE]
 
 It is run by a Python whose environment has ansible-core. Measured for each: seconds to build the capture image and its
-bytes (native, dracut, kdump-tools), seconds from the panic to the machine's restart, and the smallest of 96M, 128M and 192M with which a vmcore arrives (native, kdump-tools). The panic
+bytes (native, dracut, kdump-tools), seconds from the panic to the machine's restart, and the smallest of 96M, 128M and
+192M with which a vmcore arrives (native, kdump-tools). The panic
 is seen on the serial console, the restart is libvirt's own event. The ratios are the result: the seconds are those of
 one shared, emulated machine.
 """
