@@ -146,7 +146,7 @@ class Tools:
         self.applets: List[str] = []
         if self.busybox:
             result = host.run([self.busybox, "--list"], timeout=30)
-            self.applets = [name for name in result.out.split() if re.match(r"[A-Za-z0-9_.\[-]+$", name)]
+            self.applets = [name for name in result.out.split() if re.fullmatch(r"[A-Za-z0-9_.\[-]+", name)]
 
     def add(self, name: str, package: str = "", own: bool = False) -> None:
         """One tool by name; `own` where busybox's does not do."""

@@ -63,7 +63,7 @@ limited() {
     shift
     "$@" &
     worker=$!
-    (sleep "$time_limit" && kill -9 "$worker") 2> /dev/null &
+    (sleep "$time_limit" && kill -9 "$worker") > /dev/null 2>&1 &
     guard=$!
     wait "$worker"
     result=$?

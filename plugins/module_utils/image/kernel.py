@@ -20,7 +20,7 @@ _CONFIG = {
 
 def check_release(release: str) -> None:
     """KdumpError for what cannot be a release: it becomes part of paths and of a shell script."""
-    if not re.match(r"[A-Za-z0-9][A-Za-z0-9._+~-]*$", release):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+~-]*", release):
         raise fail("%r is no kernel release." % release, "Give one as `uname -r` prints it.", "kernel", release)
 
 
@@ -32,7 +32,7 @@ def find_kernel(host: Any, release: str, bootdir: str = "") -> str:
         if booted.endswith(release):
             names.insert(0, re.sub(r"^\([^)]*\)", "", booted).lstrip("/"))  # (hd0,gpt2)/vmlinuz-…
     machine_id = host.read_text("/etc/machine-id", "").strip()
-    if re.match(r"[0-9a-f]{32}$", machine_id):
+    if re.fullmatch(r"[0-9a-f]{32}", machine_id):
         names += ["%s/%s/%s" % (machine_id, release, name) for name in ("linux", "vmlinuz")]
     folders = [bootdir] if bootdir else list(_FOLDERS)
     places = ["%s/%s" % (folder.rstrip("/"), name) for name in names for folder in folders]

@@ -157,7 +157,7 @@ def _uuid(host: Any, node: str, path: str) -> str:
     device = "/dev/" + node.rsplit("/", 1)[-1].replace("!", "/")
     result = host.run(["blkid", "-p", "-o", "export", "-s", "UUID", device], timeout=30)
     for line in result.out.split("\n"):
-        if re.match(r"UUID=[0-9A-Fa-f-]{4,36}$", line):
+        if re.fullmatch(r"UUID=[0-9A-Fa-f-]{4,36}", line):
             return str(line[len("UUID=") :])
     raise fail(
         "No UUID could be read of the file system on %s, which holds %s." % (device, path),
@@ -247,8 +247,8 @@ class _Walk:
             if self._text(slave + "/dm/uuid").startswith(uuid[: len("LVM-") + 32]):
                 self._refuse("an LVM volume (%s) of a kind it does not know: %s" % (name, self._sub_volume(slave)))
                 return
-        names = re.match(r"((?:[^-]|--)+)-((?:[^-]|--)+)$", name)
-        if names is None or not re.match(r"[A-Za-z0-9+_.-]+$", name):
+        names = re.fullmatch(r"((?:[^-]|--)+)-((?:[^-]|--)+)", name)
+        if names is None or not re.fullmatch(r"[A-Za-z0-9+_.-]+", name):
             self._refuse("an LVM volume with an unreadable name (%r)" % name)
             return
         self.modules.append("dm_mod")
@@ -288,7 +288,7 @@ class _Walk:
         """A namespace of a subsystem that could have several paths: its controllers stand beside it."""
         folder = node.rsplit("/", 1)[0]
         for name in self._host.listdir(folder):
-            if re.match(r"nvme\d+$", name) and self._host.is_dir(folder + "/" + name):
+            if re.fullmatch(r"nvme\d+", name) and self._host.is_dir(folder + "/" + name):
                 self._disk(self._host.realpath(folder + "/" + name))
 
     def _disk(self, node: str) -> None:
@@ -310,7 +310,7 @@ class _Walk:
 
     def _device(self, node: str) -> None:
         transport = self._text(node + "/transport")
-        if transport not in ("", "pcie", "apple-nvme") and re.match(r"nvme\d+$", node.rsplit("/", 1)[-1]):
+        if transport not in ("", "pcie", "apple-nvme") and re.fullmatch(r"nvme\d+", node.rsplit("/", 1)[-1]):
             self._refuse("an NVMe disk behind a network (%s)" % transport)
         module = self._host.readlink(node + "/driver/module")
         if module is not None:

@@ -98,7 +98,7 @@ def prune(host: Any, keep: List[str]) -> None:
 
 def is_of(path: str, release: str) -> bool:
     """Whether an image is one of a release."""
-    return re.match(re.escape(release) + r"-[0-9a-f]{16}\.img$", path.rsplit("/", 1)[-1]) is not None
+    return re.fullmatch(re.escape(release) + r"-[0-9a-f]{16}\.img", path.rsplit("/", 1)[-1]) is not None
 
 
 def _written_at(host: Any, path: str) -> int:

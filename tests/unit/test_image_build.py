@@ -1,0 +1,344 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+import gzip
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from image_host import RELEASE, UUID, Machine, conf_of
+
+from ansible_collections.vmcore.kdump.plugins.module_utils import layout
+from ansible_collections.vmcore.kdump.plugins.module_utils.image import build, contents, kernel, store
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path).whole()
+
+
+def decide(machine, text="", **options):
+    return build.decide(machine.host, RELEASE, conf_of(text), **options)
+
+
+def built(machine, text="", **options):
+    decide(machine, text, **options).apply(machine.host)
+    manifest = store.current(machine.host, RELEASE)
+    return manifest, names(machine.host.read(manifest.path))
+
+
+def names(image):
+    """The files of an image with their content, by their place."""
+    data, found, offset = gzip.decompress(image), {}, 0
+    while True:
+        fields = [int(data[offset + 6 + 8 * index : offset + 14 + 8 * index], 16) for index in range(13)]
+        name = data[offset + 110 : offset + 110 + fields[11] - 1].decode()
+        start = (offset + 110 + fields[11] + 3) & ~3
+        if name == "TRAILER!!!":
+            return found
+        found[name] = data[start : start + fields[6]]
+        offset = (start + fields[6] + 3) & ~3
+
+
+def message(machine, text="", **options):
+    with pytest.raises(KdumpError) as error:
+        decide(machine, text, **options)
+    return str(error.value)
+
+
+# --- what is in it -------------------------------------------------------------------------------------------------
+def test_an_image_is_built_once(machine):
+    plan = decide(machine)
+    assert [title.split(" /")[0] for title in plan.actions] == ["create the directory", "build the capture image"]
+    manifest, files = built(machine)
+    assert decide(machine).actions == []
+    assert (machine.root / "var/crash").stat().st_mode & 0o777 == 0o700
+    assert manifest.digest == build.wanted_digest(machine.host, RELEASE, conf_of()) and manifest.digest[:16] in manifest.path
+    assert hashlib.sha256(machine.host.read(manifest.path)).hexdigest() == manifest.sha256
+    assert manifest.target["uuid"] == UUID and manifest.kernel == "/boot/vmlinuz-" + RELEASE
+    assert {"init", "dev/console", "dev/kmsg", "tmp", "proc", "usr/bin/makedumpfile", "usr/lib64/libc.so.6"} <= set(files)
+    assert files["usr/bin/sh"] == b"/usr/bin/busybox" and files["bin"] == b"usr/bin"
+    assert files["etc/kdump/digest"].decode().strip() == manifest.digest
+    assert "usr/bin/lvm" not in files and "usr/bin/awk" not in files
+
+
+def test_modules_are_packed_and_in_order(machine):
+    _manifest, files = built(machine, "extra_modules fat\n")
+    assert files["etc/kdump/modules"] == b"fat\nvirtio_pci\nvirtio_blk\n"
+    assert gzip.decompress(files["usr/lib/kdump/virtio_blk.ko.gz"]) == machine.host.read(
+        "/lib/modules/%s/kernel/virtio-blk.ko" % RELEASE
+    )
+
+
+def test_without_busybox_the_hosts_own_tools_go_in(tmp_path):
+    machine = Machine(tmp_path).whole(busybox=False)
+    _manifest, files = built(machine)
+    assert files["usr/bin/sh"] == machine.host.read("/usr/bin/sh")
+    assert b"restart_tool=''" in files["etc/kdump/plan"]
+    assert b"starters='/usr/bin/insmod'" in files["etc/kdump/plan"]
+    assert "usr/bin/busybox" not in files
+
+
+def test_a_tool_that_busybox_lacks_is_the_hosts(machine):
+    machine.programs["busybox"] = (0, "sh\nmount\n")
+    _manifest, files = built(machine)
+    assert files["usr/bin/mount"] == b"/usr/bin/busybox" and files["usr/bin/umount"] == machine.host.read("/usr/bin/umount")
+    assert b"restart_tool=''" in files["etc/kdump/plan"]
+
+
+def test_the_plan_is_read_by_a_real_shell(machine):
+    _manifest, files = built(machine, "core_collector makedumpfile -c -d 31\nfinal_action poweroff\n")
+    plan = machine.root / "plan"
+    plan.write_bytes(files["etc/kdump/plan"])
+    script = '. %s; use_target dump; printf "%%s|" "$core_collector" "$final_action" "$failure_action" "$uuid" "$directory"' % plan
+    out = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True).stdout.decode()
+    assert out == "makedumpfile -c -d 31|poweroff|reboot|%s|var/crash|" % UUID
+
+
+def test_hooks_go_in_with_what_runs_them(machine):
+    machine.write("/opt/pre", "#!/usr/bin/env python3\n", 0o755)
+    machine.write("/usr/bin/env", b"\x7fELF" + machine.host.read("/usr/bin/sh")[4:], 0o755)
+    machine.write("/usr/bin/python3", machine.host.read("/usr/bin/sh"), 0o755)
+    machine.write("/etc/kdump/post.d/one", "#!/bin/sh\n", 0o755)
+    machine.link("/bin", "usr/bin")
+    _manifest, files = built(machine, "kdump_pre /opt/pre\nextra_bins /usr/bin/lvm\n")
+    assert {"opt/pre", "usr/bin/python3", "usr/bin/env", "etc/kdump/post.d/one", "usr/bin/lvm", "usr/bin/awk"} <= set(files)
+    assert files["usr/bin/sh"] == b"/usr/bin/busybox"
+    assert b"kdump_pre='/opt/pre'" in files["etc/kdump/plan"]
+
+
+def test_dump_to_rootfs_brings_the_way_to_the_root(machine):
+    second = machine.virtio_disk("b", "254:16", 5)
+    machine.link("/sys/dev/block/254:99", second)
+    machine.mkdir("/dump")
+    machine.mounts(("254:1", "/", "/", "ext4", "/dev/vda1", "rw"), ("254:16", "/", "/dump", "xfs", "/dev/vdb", "rw"))
+    _manifest, files = built(machine, "path /dump/x\nfailure_action dump_to_rootfs\n")
+    plan = files["etc/kdump/plan"].decode()
+    assert "dump)" in plan and "root)" in plan and "directory='dump/x'" in plan and "directory='x'" in plan
+    assert "starters=''" in plan
+
+
+# --- what is refused -----------------------------------------------------------------------------------------------
+def test_all_problems_come_at_once(machine):
+    machine.write("/boot/config-" + RELEASE, "CONFIG_CRASH_DUMP=y\n# CONFIG_PROC_VMCORE is not set\nCONFIG_RD_GZIP=y\n")
+    machine.mounts(("0:30", "/", "/", "overlay", "overlay", "rw"))
+    os.unlink(str(machine.root / "usr/bin/makedumpfile"))
+    text = message(machine, "kdump_pre /no/such\nextra_modules none\nextra_bins /etc/hosts\nbogus 1\n")
+    for part in ("CONFIG_PROC_VMCORE", "CONFIG_BLK_DEV_INITRD", "overlay", "makedumpfile", "/no/such", "none", "/etc/hosts", "bogus"):
+        assert part in text, part
+    assert not (machine.root / "var/lib").exists() and not (machine.root / "var/crash").exists()
+
+
+@pytest.mark.parametrize(
+    "text, part",
+    [
+        ("core_collector makedumpfile -p -d 31\n", "built without snappy, which -p asks for"),
+        ("core_collector makedumpfile -x /boot/vmlinux -d 31\n", "-x needs a vmlinux"),
+        ("core_collector scp\n", "knows makedumpfile, cp and cat"),
+        ("kdump_post /etc/passwd\n", "kdump_post /etc/passwd is not an executable file"),
+        ("nfs server:/x\n", "cannot dump to the target `nfs server:/x` yet"),
+    ],
+)
+def test_what_cannot_work_is_refused(machine, text, part):
+    machine.write("/etc/passwd", "x")
+    assert part in message(machine, text)
+
+
+def test_missing_programs_are_a_problem_but_not_in_check_mode(machine):
+    os.unlink(str(machine.root / "usr/bin/makedumpfile"))
+    assert "Install the package makedumpfile." in message(machine)
+    assert decide(machine, check=True).changed
+    machine.mounts(("0:30", "/", "/", "overlay", "overlay", "rw"))
+    assert "overlay" in message(machine, check=True)
+
+
+def test_a_missing_library_is_named(machine):
+    os.unlink(str(machine.root / "usr/lib64/libc.so.6"))
+    assert "needs the library libc.so.6" in message(machine)
+
+
+# --- digest and bytes ----------------------------------------------------------------------------------------------
+CHANGES = {
+    "tool": lambda machine: machine.write("/usr/bin/makedumpfile", machine.host.read("/usr/bin/mount"), 0o755),
+    "library": lambda machine: machine.write("/usr/lib64/libc.so.6", machine.host.read("/lib64/ld.so.2") + b"new"),
+    "kernel": lambda machine: machine.write("/boot/vmlinuz-" + RELEASE, b"another kernel"),
+    "module": lambda machine: machine.write("/lib/modules/%s/kernel/virtio-blk.ko" % RELEASE, b"\x7fELF other"),
+    "uuid": lambda machine: machine.programs.update(blkid=(0, "UUID=%s\n" % UUID[::-1])),
+    "hook": lambda machine: machine.write("/etc/kdump/pre.d/x", machine.host.read("/usr/bin/mount"), 0o755),
+    "options": lambda machine: machine.write("/etc/modprobe.d/x.conf", "options virtio_blk a=1\n"),
+}
+
+
+@pytest.mark.parametrize("change", sorted(CHANGES))
+def test_every_input_is_in_the_digest(machine, change):
+    before, _files = built(machine)
+    CHANGES[change](machine)
+    assert decide(machine).changed
+    after, _files = built(machine)
+    assert after.digest != before.digest and after.path != before.path
+
+
+def test_a_comment_in_the_configuration_is_no_input(machine):
+    built(machine)
+    assert decide(machine, "# a comment\n\npath /var/crash\n").actions == []
+
+
+def test_force_builds_the_same_bytes(machine):
+    first, _files = built(machine)
+    second, _files = built(machine, force=True)
+    assert first.sha256 == second.sha256
+
+
+def test_an_image_that_was_damaged_is_built_again(machine):
+    manifest, _files = built(machine)
+    real = machine.root / manifest.path.lstrip("/")
+    real.write_bytes(real.read_bytes()[:-1] + b"x")
+    assert store.current(machine.host, RELEASE) is None
+    again, _files = built(machine)
+    assert again.sha256 == manifest.sha256
+
+
+def test_an_older_image_whose_inputs_are_back_is_taken_into_use_again(machine):
+    first, _files = built(machine)
+    second, _files = built(machine, "final_action poweroff\n")
+    assert store.current(machine.host, RELEASE).path == second.path
+    plan = decide(machine)
+    assert plan.actions == ["take the capture image %s into use again" % first.path]
+    plan.apply(machine.host)
+    assert store.current(machine.host, RELEASE).path == first.path and not decide(machine).changed
+
+
+BUILD = """
+import sys
+sys.path.insert(0, %r)
+import conftest, pathlib
+from image_host import RELEASE, Machine, conf_of
+from ansible_collections.vmcore.kdump.plugins.module_utils.image import build
+machine = Machine(pathlib.Path(sys.argv[1]))
+machine.programs = {
+    "blkid": (0, "UUID=%s\\n"), "busybox": (0, "sh\\nmount\\n"), "makedumpfile": (0, "LZO support:\\n  enabled\\n"),
+}
+print("ready", flush=True)
+build.decide(machine.host, RELEASE, conf_of(), force="force" in sys.argv).apply(machine.host)
+""" % (os.path.dirname(os.path.abspath(__file__)), UUID)
+
+
+def builder(root, **environment):
+    argv = [sys.executable, "-c", BUILD, str(root), "force"]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, env=dict(os.environ, **environment))
+
+
+def test_the_same_inputs_give_the_same_bytes_in_any_environment(machine):
+    images = set()
+    for seed, zone, mask in (("1", "UTC", 0o022), ("2", "Asia/Tokyo", 0o077), ("3", "America/New_York", 0o000)):
+        old = os.umask(mask)
+        try:
+            assert builder(machine.root, PYTHONHASHSEED=seed, TZ=zone).wait(60) == 0
+        finally:
+            os.umask(old)
+        manifest = store.current(machine.host, RELEASE)
+        images.add((manifest.path, machine.host.read(manifest.path)))
+    assert len(images) == 1
+
+
+def test_kill_9_at_any_moment_leaves_whole_images_only(machine):
+    # Random modules, so that writing takes a while.
+    machine.write("/lib/modules/%s/kernel/virtio-blk.ko" % RELEASE, b"\x7fELF" + os.urandom(3 << 20))
+    for attempt in range(12):
+        process = builder(machine.root)
+        process.stdout.readline()
+        time.sleep(random.uniform(0, 0.4))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for path in store.images(machine.host):
+            manifest = machine.root / (path[: -len(".img")] + ".json").lstrip("/")
+            if manifest.exists():
+                assert json.loads(manifest.read_text())["sha256"] == contents.sha256_of(machine.host, path), attempt
+        found = store.current(machine.host, RELEASE)
+        assert found is None or names(machine.host.read(found.path))
+    assert builder(machine.root).wait(60) == 0
+    assert store.current(machine.host, RELEASE) is not None
+    assert not [name for name in machine.host.listdir(layout.IMAGE_DIR) if ".tmp" in name]
+
+
+# --- keeping -------------------------------------------------------------------------------------------------------
+def test_prune_keeps_what_it_is_told(machine):
+    first, _files = built(machine)
+    second, _files = built(machine, "final_action poweroff\n")
+    machine.write(layout.IMAGE_DIR + "/.x.img.vmcore-kdump.tmp", "left over")
+    store.prune(machine.host, [first.path])
+    assert store.images(machine.host) == [first.path]
+    assert store.current(machine.host, RELEASE).path == first.path
+    store.prune(machine.host, [])
+    assert machine.host.listdir(layout.IMAGE_DIR) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format": 2}', '{"format": 1, "release": "x"}', "\xff"])
+def test_a_broken_manifest_is_no_image(machine, text):
+    manifest, _files = built(machine)
+    machine.write(manifest.path.replace(".img", ".json"), text)
+    assert store.current(machine.host, RELEASE) is None
+
+
+def test_the_link_in_use_cannot_lead_out_of_the_directory(machine):
+    built(machine)
+    os.unlink(str(machine.root / layout.IMAGE_DIR.lstrip("/") / RELEASE))
+    machine.link(layout.IMAGE_DIR + "/" + RELEASE, "../../../etc/passwd")
+    assert store.selected(machine.host, RELEASE) == ""
+    assert store.current(machine.host, RELEASE) is not None
+
+
+# --- the kernel ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "files, cmdline, found",
+    [
+        (["/boot/vmlinuz-R", "/vmlinuz-R"], "", "/boot/vmlinuz-R"),
+        (["/boot/efi/vmlinuz-R"], "", "/boot/efi/vmlinuz-R"),
+        (["/boot/vmlinux-R"], "", "/boot/vmlinux-R"),
+        (["/boot/vmlinuz-R", "/boot/custom-R"], "BOOT_IMAGE=(hd0,gpt2)/custom-R ro", "/boot/custom-R"),
+        (["/boot/vmlinuz-R"], "BOOT_IMAGE=/boot/other ro", "/boot/vmlinuz-R"),
+        (["/efi/%s/R/linux" % ("a" * 32)], "", "/efi/%s/R/linux" % ("a" * 32)),
+        (["/lib/modules/R/vmlinuz"], "", "/lib/modules/R/vmlinuz"),
+    ],
+)
+def test_where_a_kernel_is_found(tmp_path, files, cmdline, found):
+    machine = Machine(tmp_path)
+    machine.write("/proc/cmdline", cmdline.replace("R", RELEASE) + "\n")
+    machine.write("/etc/machine-id", "a" * 32 + "\n")
+    for path in files:
+        machine.write(path.replace("/R", "/" + RELEASE).replace("-R", "-" + RELEASE), "x")
+    assert kernel.find_kernel(machine.host, RELEASE) == found.replace("/R", "/" + RELEASE).replace("-R", "-" + RELEASE)
+
+
+def test_a_boot_directory_of_ones_own_and_what_is_not_there(tmp_path):
+    machine = Machine(tmp_path)
+    machine.write("/mnt/b/vmlinuz-" + RELEASE, "x")
+    assert kernel.find_kernel(machine.host, RELEASE, "/mnt/b") == "/mnt/b/vmlinuz-" + RELEASE
+    with pytest.raises(KdumpError) as error:
+        kernel.find_kernel(machine.host, RELEASE)
+    assert "KDUMP_BOOTDIR" in str(error.value)
+
+
+@pytest.mark.parametrize("release", ["", "../x", "a b", "a'b", "-x", "x\n"])
+def test_a_release_that_is_none(machine, release):
+    with pytest.raises(KdumpError) as error:
+        kernel.find_kernel(machine.host, release)
+    assert "is no kernel release" in str(error.value)
+
+
+@pytest.mark.skipif(not shutil.which("busybox"), reason="no busybox")
+def test_the_real_cpio_unpacks_the_image(machine, tmp_path):
+    manifest, files = built(machine)
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    data = gzip.decompress(machine.host.read(manifest.path))
+    done = subprocess.run(["busybox", "cpio", "-t"], input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert done.stdout.decode().split("\n")[:-1] == list(files)
