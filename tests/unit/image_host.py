@@ -40,7 +40,22 @@ def elf(needed=(), interpreter="", runpath="", rpath="", wide=True, little=True,
     segments = [(1, 0, size), (3 if interpreter else 0, interp_at, len(interp)), (2, dynamic_at, len(dynamic))]
     ident = b"\x7fELF" + bytes([2 if wide else 1, 1 if little else 2, 1]) + bytes(9)
     word = "Q" if wide else "I"
-    header = struct.pack(endian + "HHI" + word * 3 + "IHHHHHH", 3, machine, 1, 0, header_size, 0, 0, header_size, segment_size, 3, 0, 0, 0)
+    header = struct.pack(
+        endian + "HHI" + word * 3 + "IHHHHHH",
+        3,
+        machine,
+        1,
+        0,
+        header_size,
+        0,
+        0,
+        header_size,
+        segment_size,
+        3,
+        0,
+        0,
+        0,
+    )
     body = b""
     for kind, offset, length in segments:
         if wide:
@@ -158,7 +173,10 @@ class Machine:
             self.write("/usr/bin/busybox", program + b"busybox", 0o755)
         applets = "[ date dmesg gzip insmod ls mkdir mount mv rm sh sleep sync umount reboot poweroff halt awk"
         self.programs["busybox"] = (0, applets.replace(" ", "\n") + "\n")
-        self.programs["makedumpfile"] = (0, "LZO support:\n  enabled\nsnappy support:\n  disabled\nzstd support:\n  enabled\n")
+        self.programs["makedumpfile"] = (
+            0,
+            "LZO support:\n  enabled\nsnappy support:\n  disabled\nzstd support:\n  enabled\n",
+        )
         return self
 
     def modules(self):

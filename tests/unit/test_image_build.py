@@ -12,7 +12,6 @@ import sys
 import time
 
 import pytest
-
 from image_host import RELEASE, UUID, Machine, conf_of
 
 from ansible_collections.vmcore.kdump.plugins.module_utils import layout
@@ -61,10 +60,15 @@ def test_an_image_is_built_once(machine):
     manifest, files = built(machine)
     assert decide(machine).actions == []
     assert (machine.root / "var/crash").stat().st_mode & 0o777 == 0o700
-    assert manifest.digest == build.wanted_digest(machine.host, RELEASE, conf_of()) and manifest.digest[:16] in manifest.path
+    assert (
+        manifest.digest == build.wanted_digest(machine.host, RELEASE, conf_of())
+        and manifest.digest[:16] in manifest.path
+    )
     assert hashlib.sha256(machine.host.read(manifest.path)).hexdigest() == manifest.sha256
     assert manifest.target["uuid"] == UUID and manifest.kernel == "/boot/vmlinuz-" + RELEASE
-    assert {"init", "dev/console", "dev/kmsg", "tmp", "proc", "usr/bin/makedumpfile", "usr/lib64/libc.so.6"} <= set(files)
+    assert {"init", "dev/console", "dev/kmsg", "tmp", "proc", "usr/bin/makedumpfile", "usr/lib64/libc.so.6"} <= set(
+        files
+    )
     assert files["usr/bin/sh"] == b"/usr/bin/busybox" and files["bin"] == b"usr/bin"
     assert files["etc/kdump/digest"].decode().strip() == manifest.digest
     assert "usr/bin/lvm" not in files and "usr/bin/awk" not in files
@@ -90,7 +94,9 @@ def test_without_busybox_the_hosts_own_tools_go_in(tmp_path):
 def test_a_tool_that_busybox_lacks_is_the_hosts(machine):
     machine.programs["busybox"] = (0, "sh\nmount\n")
     _manifest, files = built(machine)
-    assert files["usr/bin/mount"] == b"/usr/bin/busybox" and files["usr/bin/umount"] == machine.host.read("/usr/bin/umount")
+    assert files["usr/bin/mount"] == b"/usr/bin/busybox" and files["usr/bin/umount"] == machine.host.read(
+        "/usr/bin/umount"
+    )
     assert b"restart_tool=''" in files["etc/kdump/plan"]
 
 
@@ -98,7 +104,10 @@ def test_the_plan_is_read_by_a_real_shell(machine):
     _manifest, files = built(machine, "core_collector makedumpfile -c -d 31\nfinal_action poweroff\n")
     plan = machine.root / "plan"
     plan.write_bytes(files["etc/kdump/plan"])
-    script = '. %s; use_target dump; printf "%%s|" "$core_collector" "$final_action" "$failure_action" "$uuid" "$directory"' % plan
+    script = (
+        '. %s; use_target dump; printf "%%s|" "$core_collector" "$final_action" "$failure_action" "$uuid" "$directory"'
+        % plan
+    )
     out = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True).stdout.decode()
     assert out == "makedumpfile -c -d 31|poweroff|reboot|%s|var/crash|" % UUID
 
@@ -110,7 +119,9 @@ def test_hooks_go_in_with_what_runs_them(machine):
     machine.write("/etc/kdump/post.d/one", "#!/bin/sh\n", 0o755)
     machine.link("/bin", "usr/bin")
     _manifest, files = built(machine, "kdump_pre /opt/pre\nextra_bins /usr/bin/lvm\n")
-    assert {"opt/pre", "usr/bin/python3", "usr/bin/env", "etc/kdump/post.d/one", "usr/bin/lvm", "usr/bin/awk"} <= set(files)
+    assert {"opt/pre", "usr/bin/python3", "usr/bin/env", "etc/kdump/post.d/one", "usr/bin/lvm", "usr/bin/awk"} <= set(
+        files
+    )
     assert files["usr/bin/sh"] == b"/usr/bin/busybox"
     assert b"kdump_pre='/opt/pre'" in files["etc/kdump/plan"]
 
@@ -132,7 +143,16 @@ def test_all_problems_come_at_once(machine):
     machine.mounts(("0:30", "/", "/", "overlay", "overlay", "rw"))
     os.unlink(str(machine.root / "usr/bin/makedumpfile"))
     text = message(machine, "kdump_pre /no/such\nextra_modules none\nextra_bins /etc/hosts\nbogus 1\n")
-    for part in ("CONFIG_PROC_VMCORE", "CONFIG_BLK_DEV_INITRD", "overlay", "makedumpfile", "/no/such", "none", "/etc/hosts", "bogus"):
+    for part in (
+        "CONFIG_PROC_VMCORE",
+        "CONFIG_BLK_DEV_INITRD",
+        "overlay",
+        "makedumpfile",
+        "/no/such",
+        "none",
+        "/etc/hosts",
+        "bogus",
+    ):
         assert part in text, part
     assert not (machine.root / "var/lib").exists() and not (machine.root / "var/crash").exists()
 
@@ -340,5 +360,7 @@ def test_the_real_cpio_unpacks_the_image(machine, tmp_path):
     folder = tmp_path / "unpacked"
     folder.mkdir()
     data = gzip.decompress(machine.host.read(manifest.path))
-    done = subprocess.run(["busybox", "cpio", "-t"], input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    done = subprocess.run(
+        ["busybox", "cpio", "-t"], check=True, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     assert done.stdout.decode().split("\n")[:-1] == list(files)

@@ -61,7 +61,9 @@ def test_random_archives_come_back_from_the_cpio_program(tmp_path):
 @needs_cpio
 def test_device_nodes_have_their_numbers(tmp_path):
     data = cpio.archive([cpio.character_device("dev/console", 5, 1), cpio.character_device("dev/kmsg", 1, 11)])
-    listing = subprocess.run(CPIO + ["-itv"], input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode()
+    listing = subprocess.run(
+        CPIO + ["-itv"], input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
+    ).stdout.decode()
     console = [line for line in listing.split("\n") if line.endswith("dev/console")][0]
     assert console.startswith("crw-------")
     if "busybox" not in CPIO[0]:

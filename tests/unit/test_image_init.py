@@ -31,37 +31,51 @@ def functions(tmp_path):
 
 def run(name, functions, script):
     done = subprocess.run(
-        shell(name) + ["-c", ". %s\n%s" % (functions, script)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60
+        shell(name) + ["-c", ". %s\n%s" % (functions, script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=60,
+        check=False,
     )
     return done.returncode, done.stdout.decode()
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="no shellcheck")
 def test_shellcheck_has_nothing_to_say():
-    done = subprocess.run(["shellcheck", "-s", "sh", "-"], input=init.SCRIPT.encode(), stdout=subprocess.PIPE)
+    done = subprocess.run(
+        ["shellcheck", "-s", "sh", "-"], input=init.SCRIPT.encode(), stdout=subprocess.PIPE, check=False
+    )
     assert done.stdout.decode() == "" and done.returncode == 0
 
 
 def test_every_program_that_it_calls_is_known():
     """What stands where a command stands is a function, a word of the shell, or in TOOLS."""
     known = set(re.findall(r"^([a-z_]+)\(\) \{", init.SCRIPT, re.M)) | set(init.TOOLS)
-    known |= set("export umask echo read local return case esac for while until if then else elif do done fi break".split())
+    known |= set(
+        "export umask echo read local return case esac for while until if then else elif do done fi break".split()
+    )
     known |= set("shift set wait kill exit exec command continue eval [ : . sh insmod mdadm lvm makedumpfile".split())
     text = re.sub(r"(?<![$\w\"])#.*", "", init.SCRIPT)
-    words = re.findall(r"(?:^|&&|\|\||;|\$\(|\bthen\b|\bdo\b|\buntil\b|\bif\b|\{) *([a-z][a-z_]*)(?=[ \n;)])", text, re.M)
+    words = re.findall(
+        r"(?:^|&&|\|\||;|\$\(|\bthen\b|\bdo\b|\buntil\b|\bif\b|\{) *([a-z][a-z_]*)(?=[ \n;)])", text, re.M
+    )
     labels = {"shell", "poweroff", "halt", "md", "lvm", "clear", "cat", "dump_to_rootfs", "leave"}
     assert {word for word in words if word not in known} - labels == set()
 
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_phases_are_json_with_two_digits(name, functions):
-    rc, out = run(name, functions, """
+    rc, out = run(
+        name,
+        functions,
+        """
         phase_start=0 phases=
         now() { hundredths=$next; }
         next=5; phase one 0
         next=1234; phase two 1
         echo "[$phases]"
-    """)
+    """,
+    )
     assert rc == 0
     assert json.loads(out) == [
         {"name": "one", "seconds": 0.05, "exit": 0}, {"name": "two", "seconds": 12.29, "exit": 1},
@@ -91,7 +105,9 @@ def test_an_existing_directory_is_never_used_again(name, functions, tmp_path):
     rc, out = run(name, functions, script)
     base = "%s/kdump/var/crash/127.0.0.1-2026-11-24-10:00:00" % tmp_path
     assert rc == 0 and out.split() == [base, base + "-1", base + "-2"]
-    assert sorted(os.listdir(os.path.dirname(base))) == [os.path.basename(path) for path in (base, base + "-1", base + "-2")]
+    assert sorted(os.listdir(os.path.dirname(base))) == [
+        os.path.basename(path) for path in (base, base + "-1", base + "-2")
+    ]
 
 
 @pytest.mark.parametrize("name", SHELLS)
@@ -120,24 +136,34 @@ SAVES = [
 @pytest.mark.parametrize("name", SHELLS)
 @pytest.mark.parametrize("collector, cpus, command", SAVES)
 def test_how_the_collector_is_called(name, functions, tmp_path, collector, cpus, command):
-    rc, out = run(name, functions, """
+    rc, out = run(
+        name,
+        functions,
+        """
         makedumpfile() { echo "makedumpfile $*" > %(into)s/call; touch %(into)s/vmcore-incomplete; }
         cp() { echo "cp $*" > %(into)s/call; touch %(into)s/vmcore-incomplete; }
         count_cpus() { cpus=%(cpus)d; }
         phase_start=0 phases= into=%(into)s core_collector="%(collector)s"
         save_vmcore && cat %(into)s/call
-    """ % {"into": tmp_path, "cpus": cpus, "collector": collector})
+    """
+        % {"into": tmp_path, "cpus": cpus, "collector": collector},
+    )
     assert rc == 0 and out.rstrip("\n").split("\n")[-1] == command.replace("INTO", str(tmp_path))
     assert (tmp_path / "vmcore").exists() and not (tmp_path / "vmcore-incomplete").exists()
 
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_a_failed_collector_leaves_no_vmcore(name, functions, tmp_path):
-    rc, out = run(name, functions, """
+    rc, out = run(
+        name,
+        functions,
+        """
         makedumpfile() { touch %(into)s/vmcore-incomplete; return 2; }
         phase_start=0 phases= into=%(into)s core_collector="makedumpfile -c"
         save_vmcore; echo "result $?"; echo "$phases"
-    """ % {"into": tmp_path})
+    """
+        % {"into": tmp_path},
+    )
     assert "result 1" in out and '"name": "vmcore"' in out and '"exit": 2' in out
     assert (tmp_path / "vmcore-incomplete").exists() and not (tmp_path / "vmcore").exists()
 
@@ -148,14 +174,19 @@ def test_the_report_is_json(name, functions, tmp_path):
     (tmp_path / "digest").write_text("abc\n")
     text = functions.read_text().replace("/etc/kdump/digest", str(tmp_path / "digest"))
     functions.write_text(text)
-    rc, out = run(name, functions, """
+    rc, out = run(
+        name,
+        functions,
+        """
         dmesg() { echo kernel; }
         phase_start=0 phases= into=%(into)s release=6.1 total=1000
         echo "10 20" > %(into)s/tmp/memory
         phase start 0
         say hello
         save_report 0
-    """ % {"into": tmp_path})
+    """
+        % {"into": tmp_path},
+    )
     assert rc == 0, out
     report = json.loads((tmp_path / "capture.json").read_text())
     assert report["format"] == 1 and report["bytes"] == 5 and report["digest"] == "abc" and report["status"] == 0

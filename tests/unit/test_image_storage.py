@@ -87,7 +87,9 @@ def test_a_btrfs_on_two_disks_in_a_subvolume(machine):
 
 def test_a_bind_mount_and_a_symbolic_link_are_followed_to_the_directory_on_disk(machine):
     machine.partition(machine.virtio_disk())
-    machine.mounts(("254:1", "/", "/", "ext4", "/dev/vda1", "rw"), ("254:1", "/data/crash", "/srv", "ext4", "/dev/vda1", "rw"))
+    machine.mounts(
+        ("254:1", "/", "/", "ext4", "/dev/vda1", "rw"), ("254:1", "/data/crash", "/srv", "ext4", "/dev/vda1", "rw")
+    )
     machine.mkdir("/srv")
     machine.link("/var/crash", "/srv/deep")
     target = found(machine)
@@ -98,7 +100,9 @@ def test_an_explicit_target_that_is_mounted(machine):
     node = machine.partition(machine.virtio_disk())
     machine.write("/dev/vda1")
     machine.link("/dev/disk/by-uuid/" + UUID, "../../vda1")
-    machine.mounts(("254:9", "/", "/", "xfs", "/dev/vdz", "rw"), (node and "254:1", "/", "/mnt", "ext4", "/dev/vda1", "rw"))
+    machine.mounts(
+        ("254:9", "/", "/", "xfs", "/dev/vdz", "rw"), (node and "254:1", "/", "/mnt", "ext4", "/dev/vda1", "rw")
+    )
     target = found(machine, "ext4 UUID=%s\npath /dumps\n" % UUID)
     assert (target.directory, target.path) == ("dumps", "/mnt/dumps")
     assert "is not mounted on this host with that type" in refused(machine, "xfs UUID=%s\n" % UUID)
@@ -188,7 +192,9 @@ def test_disks_that_are_refused(machine, node, what):
     assert what in refused(machine)
 
 
-@pytest.mark.parametrize("level, metadata", [("container", "external:imsm"), ("raid1", "external:/md127/0"), ("weird", "1.2")])
+@pytest.mark.parametrize(
+    "level, metadata", [("container", "external:imsm"), ("raid1", "external:/md127/0"), ("weird", "1.2")]
+)
 def test_arrays_that_are_refused(machine, level, metadata):
     machine.array([machine.virtio_disk()], level, metadata)
     root_on(machine, "9:0")

@@ -59,7 +59,9 @@ def decide(
             _describe(before.inputs if before else []), _describe(_manifest_inputs(recipe)),
         ))  # fmt: skip
     elif store.selected(host, release) != path:
-        steps.append(Step("take the capture image %s into use again" % path, lambda host: store.select(host, release, path)))
+        steps.append(
+            Step("take the capture image %s into use again" % path, lambda host: store.select(host, release, path))
+        )
     return Plan(steps)
 
 
@@ -240,9 +242,7 @@ global { use_lvmlockd = 0 use_lvmpolld = 0 event_activation = 0 }
 """
 
 
-def _add_modules(
-    modules: kmod.Modules, targets: List[storage.Storage], conf: Any, content: contents.Contents
-) -> None:
+def _add_modules(modules: kmod.Modules, targets: List[storage.Storage], conf: Any, content: contents.Contents) -> None:
     extra = conf.get("extra_modules").split()
     needed = [name for target in targets for name in target.modules]
     aliases = [alias for target in targets for alias in target.aliases]

@@ -96,7 +96,9 @@ class Contents:
         words = self._host.read(path, 256).split(b"\n")[0].decode("utf-8", "surrogateescape").lstrip("#!").split()
         if not self._host.read(path, 2) == b"#!" or not words:
             raise fail(
-                "%s is neither a program nor a script that says what runs it." % path, "Begin it with `#!/bin/sh`.", value=path
+                "%s is neither a program nor a script that says what runs it." % path,
+                "Begin it with `#!/bin/sh`.",
+                value=path,
             )
         if place(words[0]) in self.inputs:
             return
@@ -156,11 +158,13 @@ class Tools:
             return
         path = self._host.which(name)
         if path is None:
-            self.missing.append(Problem(
-                "The program %s is not on this host, and the capture image needs it." % name,
-                "Install the package %s." % (package or "that holds it"),
-                value=name,
-            ))
+            self.missing.append(
+                Problem(
+                    "The program %s is not on this host, and the capture image needs it." % name,
+                    "Install the package %s." % (package or "that holds it"),
+                    value=name,
+                )
+            )
             return
         self._contents.program(path)
 
@@ -184,10 +188,14 @@ class Tools:
 def hook(host: Any, contents: Contents, path: str, option: str) -> None:
     """A script or program of the administrator's; KdumpError where it cannot be run."""
     if not path.startswith("/") or not host.is_executable(path):
-        raise KdumpError([Problem(
-            "%s %s is not an executable file on this host." % (option, path),
-            "Give the absolute path of a file with its execute bit set (chmod +x).",
-            option,
-            path,
-        )])
+        raise KdumpError(
+            [
+                Problem(
+                    "%s %s is not an executable file on this host." % (option, path),
+                    "Give the absolute path of a file with its execute bit set (chmod +x).",
+                    option,
+                    path,
+                )
+            ]
+        )
     contents.program(path)

@@ -41,7 +41,8 @@ def find_kernel(host: Any, release: str, bootdir: str = "") -> str:
         if host.is_file(place):
             return str(host.realpath(place))
     raise fail(
-        "The kernel file of %s is not in %s (looked for %s)." % (release, " ".join(folders), ", ".join(sorted(set(names)))),
+        "The kernel file of %s is not in %s (looked for %s)."
+        % (release, " ".join(folders), ", ".join(sorted(set(names)))),
         "Install that kernel, or set KDUMP_BOOTDIR in /etc/sysconfig/kdump to the directory that holds it.",
         "kernel",
         release,

@@ -13,7 +13,13 @@ from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 from ..problems import KdumpError, Problem, fail
 
-_MODPROBE_FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d")
+_MODPROBE_FOLDERS = (
+    "/etc/modprobe.d",
+    "/run/modprobe.d",
+    "/usr/local/lib/modprobe.d",
+    "/usr/lib/modprobe.d",
+    "/lib/modprobe.d",
+)
 
 
 class Module(NamedTuple):
@@ -184,7 +190,9 @@ def unpack(host: Any, path: str) -> bytes:
             value=path,
         ) from error
     if data[:4] != b"\x7fELF":
-        raise fail("The kernel module %s is broken: it is no ELF file." % path, "Reinstall that kernel's package.", value=path)
+        raise fail(
+            "The kernel module %s is broken: it is no ELF file." % path, "Reinstall that kernel's package.", value=path
+        )
     return data
 
 
@@ -192,11 +200,13 @@ def require(modules: Modules, names: List[str], why: str) -> None:
     """KdumpError naming each module that is neither there nor built in."""
     missing = [name for name in names if not modules.known(name)]
     if missing:
-        raise KdumpError([
-            Problem(
-                "Kernel %s has no module %s, which %s needs." % (modules.release, name, why),
-                "Install the package with that kernel's full set of modules.",
-                value=name,
-            )
-            for name in missing
-        ])
+        raise KdumpError(
+            [
+                Problem(
+                    "Kernel %s has no module %s, which %s needs." % (modules.release, name, why),
+                    "Install the package with that kernel's full set of modules.",
+                    value=name,
+                )
+                for name in missing
+            ]
+        )

@@ -132,7 +132,10 @@ def _check_file_system(mount: mounts.Mount, path: str) -> None:
     if mount.fstype in _FILE_SYSTEMS:
         if any(option.startswith(("logdev=", "rtdev=")) for option in mount.super_options.split(",")):
             raise fail(
-                "The dump path %s lies on an xfs with an external log or real-time device." % path, _WAY_OUT, "path", path
+                "The dump path %s lies on an xfs with an external log or real-time device." % path,
+                _WAY_OUT,
+                "path",
+                path,
             )
         return
     if mount.fstype in _NETWORK:
@@ -189,7 +192,9 @@ class _Walk:
         missing = [node for node in nodes if not self._host.is_dir(node)]
         if missing or not nodes:
             raise fail(
-                "The block device under %s (%s) is not to be found in /sys." % (mount.point, mount.source), _WAY_OUT, "path"
+                "The block device under %s (%s) is not to be found in /sys." % (mount.point, mount.source),
+                _WAY_OUT,
+                "path",
             )
         self.members = len(nodes)
         self.kind, self.device = self._describe(nodes[0])
@@ -272,12 +277,15 @@ class _Walk:
         result = self._host.run(["mdadm", "--detail", "--export", "/dev/" + name], timeout=30)
         uuid = re.search(r"^MD_UUID=([0-9a-f]{8}(:[0-9a-f]{8}){3})$", result.out, re.M)
         if uuid is None:
-            self.problems.append(Problem(
-                "The UUID of the MD array %s could not be read: %s" % (name, result.err.strip() or "mdadm printed none."),
-                "Install mdadm: it must also start the array in the capture kernel.",
-                "path",
-                name,
-            ))
+            self.problems.append(
+                Problem(
+                    "The UUID of the MD array %s could not be read: %s"
+                    % (name, result.err.strip() or "mdadm printed none."),
+                    "Install mdadm: it must also start the array in the capture kernel.",
+                    "path",
+                    name,
+                )
+            )
             return
         self.modules.append(_LEVELS[level])
         for slave in self._slaves(node):
