@@ -326,6 +326,9 @@ dump() {
     fi
     make_folder || return 1
     say "saving to ${into#/kdump}"
+    # Their room is taken now: a dump that fills the disk must not keep them out.
+    dmesg > "$into/kexec-dmesg.log"
+    dmesg > "$into/capture-incomplete.json"
     save_dmesg
     save_vmcore
 }
