@@ -81,10 +81,10 @@ def environment(session, name, version, *requirements):
     return path / "bin" / "python"
 
 
-def tests(session, python, name, folder, env=None):
+def tests(session, python, name, folder, *options, env=None):
     """Runs pytest, its five slowest tests named; tests/summary.py counts from the report."""
     report = f"--junit-xml={WORK / 'reports' / name}.xml"
-    argv = [str(python), "-m", "pytest", "-q", "--durations=5", report, folder, *session.posargs]
+    argv = [str(python), "-m", "pytest", "-q", "--durations=5", report, *options, folder, *session.posargs]
     session.run(*argv, env=env, external=True)
 
 
@@ -135,7 +135,7 @@ def unit(session, version):
     """The unit tests on one Python. module_utils, which runs on managed nodes, on every supported one."""
     needs(session, version)
     python = environment(session, f"unit-{version}", version, "-r", "requirements/unit.txt")
-    tests(session, python, f"unit-{version}", "tests/unit")
+    tests(session, python, f"unit-{version}", "tests/unit", "--numprocesses=auto")
 
 
 @nox.session(python=False)
@@ -182,7 +182,7 @@ def integration(session, core):
         "KDUMP_TARGET_PYTHON": target,
         "KDUMP_WORK": str(WORK / f"integration-{core}"),
     }
-    tests(session, python, f"integration-{core}", "tests/integration", env)
+    tests(session, python, f"integration-{core}", "tests/integration", env=env)
 
 
 @nox.session(python=PYTHONS[NEWEST])

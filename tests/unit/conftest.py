@@ -2,9 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Makes this checkout importable as ansible_collections.vmcore.kdump, wherever it lies and with or without ansible."""
 
+import os
 import pathlib
 import sys
 import types
+
+import hypothesis
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -20,3 +23,8 @@ if not any(parent.name == "ansible_collections" for parent in ROOT.parents):
     _namespace("ansible_collections", str(ROOT.parent))
     _namespace("ansible_collections.vmcore", str(ROOT.parent))
     _namespace("ansible_collections.vmcore.kdump", str(ROOT))
+
+# The machines that this runs on are shared: no test may fail for its time.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=400)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

@@ -1,7 +1,7 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.vmcore.kdump.plugins.module_utils.conf import NEW_FILE, Target, edit, parse
@@ -431,7 +431,6 @@ def as_written(options):
     return {name: fit(value, kind) if name == "core_collector" else value for name, value in options.items()}
 
 
-@settings(deadline=None, max_examples=300)
 @given(TEXT, OPTION_SETS)
 def test_purging_leaves_exactly_the_options_asked_for(text, options):
     after = edit(text, options, [], True)
@@ -439,7 +438,6 @@ def test_purging_leaves_exactly_the_options_asked_for(text, options):
     assert edit(after, options, [], True) == after
 
 
-@settings(deadline=None, max_examples=300)
 @given(TEXT, OPTION_SETS, st.lists(st.sampled_from(list(DIRECTIVES)), max_size=3))
 def test_editing_changes_what_is_asked_for_and_nothing_else(text, options, remove):
     remove = [name for name in remove if name not in options]

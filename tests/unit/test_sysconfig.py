@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.vmcore.kdump.plugins.module_utils import sysconfig
@@ -180,7 +180,6 @@ TOKENS = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=150)
 @given(st.lists(TOKENS, max_size=14).map("".join))
 def test_what_is_read_is_what_dash_reads(tmp_path_factory, text):
     try:
@@ -203,7 +202,6 @@ ANY = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters=""
 SHELLISH = st.lists(st.sampled_from(list("ab'\"\\$`#=; \t!~*{}()%\u00c1\u0441")), max_size=20).map("".join)
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     ANY | SHELLISH,
     st.sampled_from(["", "V=1\n", "export V=1\n", "#V=x\nW=1\n", "V=1 # x\n", "# a \\\nV=0\n", "#V \\\n"]),

@@ -240,7 +240,7 @@ def mutated(draw):
     return bytes(data[: draw(st.one_of(st.just(len(data)), st.integers(0, len(data))))])
 
 
-@hypothesis.settings(max_examples=400, deadline=2000, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(suppress_health_check=list(hypothesis.HealthCheck))
 @given(mutated(), st.booleans())
 def test_mutated_dumps_get_a_verdict(data, deep):
     found = look(data, deep)

@@ -215,7 +215,6 @@ def test_message_has_no_control_characters():
     assert signature("Kernel panic - not syncing: \x1b[31mred\u202e 0x1234567\n").message == "?[31mred? ADDR"
 
 
-@hypothesis.settings(max_examples=200, deadline=2000)
 @hypothesis.given(
     st.lists(st.sampled_from(sorted("".join(ALL.values()).split("\n"))) | st.text(max_size=80), max_size=60)
 )
