@@ -80,7 +80,7 @@ bytes:
   type: int
   sample: 3001671
 digest:
-  description: The sha256 over everything that goes into the image. Empty where O(ignore:path) is.
+  description: The sha256 over everything that goes into the image. Empty where RV(path) is.
   returned: success
   type: str
 inputs:
