@@ -184,10 +184,10 @@ def _root_target(host: Any, conf: Any, target: Optional[storage.Storage]) -> Opt
 
 def _add_tools(host: Any, conf: Any, content: contents.Contents, tools: contents.Tools) -> collector.Collector:
     content.text("init", init.SCRIPT, 0o755)
-    tools.add("sh")
+    tools.add("sh", "dash")
     # busybox's blkid knows fewer file systems, and cannot search by UUID.
-    for name in init.TOOLS:
-        tools.add(name, "util-linux", own=name == "blkid")
+    for name, package in sorted(init.TOOLS.items()):
+        tools.add(name, package, own=name == "blkid")
     tools.add("makedumpfile", "makedumpfile", own=True)
     collecting = collector.parse(conf.get("core_collector"))
     makedumpfile = host.which("makedumpfile")

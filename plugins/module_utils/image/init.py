@@ -4,10 +4,15 @@
 
 One script for any POSIX shell: busybox's, dash or bash. It reads /etc/kdump/plan, which build.py writes, and nothing
 else of the host. It follows kdump-utils' capture flow (dracut/99kdumpbase/kdump.sh) in order and names. Every wait has
-a limit, and whatever fails ends in failure_action. TOOLS are the only programs it uses.
+a limit, and whatever fails ends in failure_action. TOOLS are the only programs it uses, with the packages that hold
+them.
 """
 
-TOOLS = ("blkid", "date", "dmesg", "gzip", "ls", "mkdir", "mount", "mv", "rm", "sleep", "sync", "umount")
+TOOLS = {
+    "blkid": "util-linux", "date": "coreutils", "dmesg": "util-linux", "gzip": "gzip", "ls": "coreutils",
+    "mkdir": "coreutils", "mount": "util-linux", "mv": "coreutils", "rm": "coreutils", "sleep": "coreutils",
+    "sync": "coreutils", "umount": "util-linux",
+}  # fmt: skip
 
 SCRIPT = r"""#!/bin/sh
 # The capture kernel's only process: save /proc/vmcore, say what happened, restart.
