@@ -108,12 +108,14 @@ def start_daemons() -> None:
     """Starts libvirt's daemons; one that is up already refuses to start twice, which is as good.
 
     Where KVM does not work, libvirtd must not see /dev/kvm: it would try it anew, half a minute, for each new domain.
-    A mount namespace puts a file that QEMU's user cannot open in its place, for libvirtd and nobody else.
+    A mount namespace puts a file that QEMU's user cannot open in its place, for libvirtd and nobody else. With such a
+    mount under /dev libvirtd cannot make the domains' own namespaces, so its settings there are to make none.
     """
-    cover = cache_dir() / "no-kvm"
+    cover, settings = cache_dir() / "no-kvm", cache_dir() / "qemu.conf"
     cover.touch(mode=0o600)
-    hide = ["unshare", "--mount", "--propagation", "slave"]
-    hide += ["sh", "-c", 'mount --bind "$1" /dev/kvm; shift; exec "$@"', "-", str(cover)]
+    settings.write_text("namespaces = []\n", encoding="ascii")
+    mounts = 'mount --bind "$1" /dev/kvm && mount --bind "$2" /etc/libvirt/qemu.conf && shift 2 && exec "$@"'
+    hide = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", mounts, "-", str(cover), str(settings)]
     for argv in (["virtlogd"], [*(hide if kvm_is_useless() else []), "libvirtd"]):
         subprocess.run([*argv, "--daemon"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
