@@ -13,6 +13,7 @@ What only may make a dump fail, or is about to change, is a warning and no reaso
 
 from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
+from . import cmdline
 from .problems import Problem
 from .proof import Inputs, Proof
 
@@ -184,7 +185,7 @@ def _changed_since_load(facts: Facts) -> Iterator[Problem]:
 def _difference(before: str, after: str) -> str:
     """The lines of a diff as a part of a sentence; lines that are all the same: the CPUs or the memory differ."""
     pairs = zip(before.splitlines(), after.splitlines())
-    changed = ["%s, now %s" % (old, new) for old, new in pairs if old != new]
+    changed = ["%s, now %s" % _apart(old, new) for old, new in pairs if old != new]
     return "; ".join(changed) or "CPUs or memory have been added or removed"
 
 
@@ -203,22 +204,27 @@ def _no_space(facts: Facts) -> Iterator[Problem]:
 
 
 # --- proof ---------------------------------------------------------------------------------------------------------
-_INPUTS = {
-    "release": "the kernel (%s, now %s)",
-    "digest": "the capture image (%.16s, now %.16s)",
-    "reserved_bytes": "the reservation (%d bytes, now %d)",
-    "cmdline": "the capture kernel's command line (%s, now %s)",
-}
-
-
 def _changed_since_proof(proven: Inputs, now: Inputs) -> Iterator[Problem]:
-    for name, text in _INPUTS.items():
-        before, after = getattr(proven, name), getattr(now, name)
+    for text, before, after in (
+        ("the kernel (%s, now %s)", proven.release, now.release),
+        ("the capture image (%.16s, now %.16s)", proven.digest, now.digest),
+        ("the reservation (%d bytes, now %d)", proven.reserved_bytes, now.reserved_bytes),
+        ("the capture kernel's command line (%s, now %s)", proven.cmdline, now.cmdline),
+    ):
         if before != after:
+            shown = _apart(before, after) if isinstance(before, str) and isinstance(after, str) else (before, after)
             yield Problem(
-                "Since the last crash test this has changed: %s." % (text % (before, after)),
+                "Since the last crash test this has changed: %s." % (text % shown),
                 "Make the crash test again: ansible-playbook vmcore.kdump.crash_test -e kdump_crash_test=true.",
             )
+
+
+def _apart(before: str, after: str) -> Tuple[str, str]:
+    """Two command lines by the arguments that only one of them has; both as they are where only the order differs."""
+    old, new = cmdline.split(before), cmdline.split(after)
+    gone = cmdline.join(argument for argument in old if argument not in new)
+    added = cmdline.join(argument for argument in new if argument not in old)
+    return (gone or "nothing", added or "nothing") if gone or added else (before, after)
 
 
 # --- warnings ------------------------------------------------------------------------------------------------------

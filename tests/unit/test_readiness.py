@@ -86,7 +86,8 @@ CASES = {
     "never tested, and the image is older than its inputs": (
         ARMED._replace(wanted_digest="b" * 64), "unprotected", "older than what it is made of"),
     "never tested, and it would be loaded with another command line": (
-        ARMED._replace(reload=("cmdline a\n", "cmdline b\n")), "unprotected", "cmdline a, now cmdline b"),
+        ARMED._replace(reload=("kernel k\ncmdline a x=1 b\n", "kernel k\ncmdline a x=2\n")),
+        "unprotected", "would differ: x=1 b, now x=2."),
     "memory was added": (
         ARMED._replace(reload=("same\n", "same\n")), "unprotected", "CPUs or memory have been added"),
     "another kernel is loaded than is wanted": (
@@ -102,7 +103,7 @@ CASES = {
     "proven with a larger reservation": (
         ARMED._replace(proof=proof(INPUTS._replace(reserved_bytes=256 * MIB))), "stale", "the reservation (268435456 bytes"),
     "proven with another command line": (
-        ARMED._replace(proof=proof(INPUTS._replace(cmdline="nr_cpus=2"))), "stale", "command line (nr_cpus=2, now root="),
+        ARMED._replace(proof=proof(INPUTS._replace(cmdline="nr_cpus=2"))), "stale", "command line (nr_cpus=2, now root=/dev/vda1 nr_cpus=1)"),
     "changed since the proof, and changed again since the load": (
         ARMED._replace(proof=proof(INPUTS._replace(digest="c" * 64)), wanted_digest="b" * 64),
         "unprotected", "older than what it is made of"),
