@@ -88,7 +88,8 @@ class ActionModule(ActionBase):
             raise Failure(f"{self._name} runs on the controller's own kernel, which a crash would end too.", **known)
         if host["readiness"] not in CRASHABLE:
             raise Failure(
-                f"{self._name} is {host['readiness']}, so a crash would prove nothing. {sentences(host['reasons'])}", **known
+                f"{self._name} is {host['readiness']}, so a crash would prove nothing. {sentences(host['reasons'])}",
+                **known,
             )
         if not host["image"] or host["image"]["digest"] != host["inputs"]["digest"] or not host["image"]["current"]:
             raise Failure(
@@ -189,7 +190,9 @@ class ActionModule(ActionBase):
                 f"Nothing new lies in {directory}: the capture kernel did not start, ran out of memory, or did not find its "
                 f"target. Its console says which; a larger crashkernel= helps against the first two."
             )
-        return " ".join(f"{dump['directory']} holds {', '.join(dump['files'])}. {told_by_capture(dump)}" for dump in new)
+        return " ".join(
+            f"{dump['directory']} holds {', '.join(dump['files'])}. {told_by_capture(dump)}" for dump in new
+        )
 
     def _deep(self, path: str) -> dict[str, Any]:
         result = self._execute("vmcore.kdump.vmcore_info", {"paths": [path], "deep": True})
@@ -221,7 +224,9 @@ def told_by_capture(dump: dict[str, Any]) -> str:
     """What capture.json says of a capture that went wrong."""
     capture = dump["capture"]
     if capture is None:
-        return "There is no capture.json: the capture kernel was stopped before its end (out of memory, or a power cut)."
+        return (
+            "There is no capture.json: the capture kernel was stopped before its end (out of memory, or a power cut)."
+        )
     failed = [f"{phase['name']} (exit code {phase['exit']})" for phase in capture["phases"] if phase["exit"]]
     return (
         f"By its capture.json it failed in: {', '.join(failed) or 'nothing'}; kexec-dmesg.log beside it says why. "

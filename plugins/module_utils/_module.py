@@ -22,7 +22,7 @@ def run_state(
     argument_spec: Dict[str, Any],
     decide: Callable[[Host, Params], Plan],
     report: Callable[[Host, Params], Dict[str, Any]],
-    **options: Any
+    **options: Any,
 ) -> None:
     """Run a module that brings a host to a state.
 
@@ -52,9 +52,7 @@ def run_state(
         fail_with(module, error)
 
 
-def run_info(
-    argument_spec: Dict[str, Any], report: Callable[[Host, Params], Dict[str, Any]], **options: Any
-) -> None:
+def run_info(argument_spec: Dict[str, Any], report: Callable[[Host, Params], Dict[str, Any]], **options: Any) -> None:
     """Run a module that only looks."""
     module = AnsibleModule(argument_spec, supports_check_mode=True, **options)
     try:

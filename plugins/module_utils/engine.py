@@ -55,7 +55,9 @@ def choose(host: Any, wanted: str) -> str:
 def packages_missing(host: Any, engine: str) -> List[str]:
     """What the package manager has to install for the engine, by the names of this distribution."""
     if engine != NATIVE:
-        program, package = {KDUMPCTL: ("kdumpctl", "/usr/bin/kdumpctl"), KDUMP_TOOLS: ("kdump-config", "kdump-tools")}[engine]
+        program, package = {KDUMPCTL: ("kdumpctl", "/usr/bin/kdumpctl"), KDUMP_TOOLS: ("kdump-config", "kdump-tools")}[
+            engine
+        ]
         return [] if host.which(program) else [package]
     packages = _PACKAGES[host_family(host)]
     return [package for program, package in packages.items() if not host.which(program)]

@@ -116,7 +116,9 @@ def sysconfig_settings(machine: str, wanted: Dict[str, Any]) -> Dict[str, Any]:
     added = cmdline.without(cmdline.split(_words(base["KDUMP_COMMANDLINE_APPEND"])), remove or [])
     if nr_cpus is not None:
         added = cmdline.without(added, ["nr_cpus", "maxcpus"]) + ["nr_cpus=%d" % nr_cpus]
-    settings["KDUMP_COMMANDLINE_REMOVE"] = cmdline.join(removed + [name for name in remove or [] if name not in removed])
+    settings["KDUMP_COMMANDLINE_REMOVE"] = cmdline.join(
+        removed + [name for name in remove or [] if name not in removed]
+    )
     settings["KDUMP_COMMANDLINE_APPEND"] = cmdline.join(added + cmdline.split(append or ""))
     return settings
 
@@ -138,7 +140,9 @@ def _trigger_problems(host: Any, name: str, value: Any) -> List[Problem]:
     option = "kdump_triggers"
     if not _TRIGGER.match(name):
         hint = "Name a parameter such as kernel.panic_on_oops or vm.panic_on_oom."
-        return [Problem("%s is not a kernel parameter that decides about a panic." % shown(name), hint, option, shown(name))]
+        return [
+            Problem("%s is not a kernel parameter that decides about a panic." % shown(name), hint, option, shown(name))
+        ]
     if not host.is_file("/proc/sys/" + name.replace(".", "/")):
         hint = "Remove it: this kernel, or this architecture, does not have it. `sysctl -a` lists what there is."
         return [Problem("There is no kernel parameter %s on this host." % name, hint, option, name)]

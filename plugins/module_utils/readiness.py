@@ -132,7 +132,8 @@ def _reservation(facts: Facts) -> Iterator[Problem]:
 def _nothing_reserved(facts: Facts) -> Problem:
     if _comes_with_reboot(facts):
         return Problem(
-            "No memory is reserved yet: crashkernel=%s takes effect with the next boot." % _shown(facts.configured or []),
+            "No memory is reserved yet: crashkernel=%s takes effect with the next boot."
+            % _shown(facts.configured or []),
             "Reboot the host, or set kdump_reboot_ok and run the role again.",
         )
     if facts.running:

@@ -68,7 +68,9 @@ def observe(host: Any, wanted_engine: str, most_vmcores: int) -> Status:
     image = parts.of(None, store.current, host, release)
     directory = parts.of(None, conf_check.dump_directory, host, parsed) or ""
     facts = _facts(host, parts, parsed, settings, entries, ram)._replace(image=image, dump_directory=directory)
-    facts = facts._replace(problems=files.errors + facts.problems, free_bytes=parts.of(None, _free_bytes, host, directory))
+    facts = facts._replace(
+        problems=files.errors + facts.problems, free_bytes=parts.of(None, _free_bytes, host, directory)
+    )
     verdict = readiness.judge(facts)
     vmcores = parts.of([], dumps.newest, host, directory, most_vmcores)
     return Status(
@@ -90,7 +92,12 @@ def boot_entries(host: Any) -> Entries:
 
 
 def _facts(
-    host: Any, parts: Parts, parsed: conf.Conf, settings: Dict[str, str], entries: Optional[Entries], ram: reservation.Ram
+    host: Any,
+    parts: Parts,
+    parsed: conf.Conf,
+    settings: Dict[str, str],
+    entries: Optional[Entries],
+    ram: reservation.Ram,
 ) -> readiness.Facts:
     release = settings.get("KDUMP_KERNELVER") or host.kernel.release
     reserved = parts.of(0, reservation.reserved_bytes, host)

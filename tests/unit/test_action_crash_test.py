@@ -77,15 +77,18 @@ def run(guest, check_mode=False, transport="ssh", **args):
     connection = mock.MagicMock(transport=transport)
     connection._shell.tmpdir = None
     task = mock.MagicMock(
-        args=dict({"confirm": True, "timeout": 300}, **args), check_mode=check_mode, async_val=0, action=crash_test.MODULE
+        args=dict({"confirm": True, "timeout": 300}, **args),
+        check_mode=check_mode,
+        async_val=0,
+        action=crash_test.MODULE,
     )
     action = crash_test.ActionModule(task, connection, mock.MagicMock(), None, mock.MagicMock(), None)
     clock = mock.MagicMock(monotonic=lambda: guest.clock, sleep=guest.sleep)
-    with mock.patch.object(action, "_execute_module", guest.execute), \
-            mock.patch.object(action, "_low_level_execute_command", guest.poll), \
-            mock.patch.object(crash_test, "time", clock), \
-            mock.patch.object(crash_test, "controller_boot_id", lambda: "controller"), \
-            mock.patch.object(crash_test, "display"):
+    with mock.patch.object(action, "_execute_module", guest.execute), mock.patch.object(
+        action, "_low_level_execute_command", guest.poll
+    ), mock.patch.object(crash_test, "time", clock), mock.patch.object(
+        crash_test, "controller_boot_id", lambda: "controller"
+    ), mock.patch.object(crash_test, "display"):
         return action.run(task_vars={"inventory_hostname": "canary"})
 
 
@@ -214,7 +217,9 @@ def test_a_dump_without_figures_proves_as_well():
 
 def test_a_host_that_is_not_armed_again():
     guest = Guest()
-    guest.after.update(readiness="unprotected", reasons=[{"message": "The unit is not enabled.", "hint": "Run the role."}])
+    guest.after.update(
+        readiness="unprotected", reasons=[{"message": "The unit is not enabled.", "hint": "Run the role."}]
+    )
     result = fails(guest, "is not armed again: unprotected. The unit is not enabled.", mock.ANY)
     assert guest.calls.count("observe") > 10 and guest.calls[-1] == "vmcore.kdump.vmcore_info"
     assert result["readiness"] == "unprotected"

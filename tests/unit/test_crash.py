@@ -76,9 +76,14 @@ def put_dump(host, name, log=b"", capture=None, age=0):
 
 
 def test_a_look_tells_which_dump_is_of_this_crash(host):
-    old = put_dump(host, "127.0.0.1-2026-11-20-08:00:00", b"[  1.0] Kernel panic - not syncing: Fatal exception\n", age=9)
-    new = put_dump(host, "127.0.0.1-2026-11-24-10:30:00",
-                   ("[  9.0] %s\n[ 10.0] Kernel panic - not syncing: sysrq triggered crash\n" % MARKER).encode())
+    old = put_dump(
+        host, "127.0.0.1-2026-11-20-08:00:00", b"[  1.0] Kernel panic - not syncing: Fatal exception\n", age=9
+    )
+    new = put_dump(
+        host,
+        "127.0.0.1-2026-11-24-10:30:00",
+        ("[  9.0] %s\n[ 10.0] Kernel panic - not syncing: sysrq triggered crash\n" % MARKER).encode(),
+    )
     host.put("/var/crash/lost+found/x", b"")
     host.put("/var/crash/vmcore", b"")
     seen = run(host, "observe", vmcores=5)

@@ -81,7 +81,12 @@ def test_a_fresh_host(tmp_path, digest):
     assert (found["readiness"], found["engine"], found["packages_missing"]) == ("unprotected", "native", ["busybox"])
     assert found["crashkernel"]["configured"] == [] and found["crashkernel"]["reserved_bytes"] == 0
     assert (found["image"], found["loaded"], found["proof"], found["vmcores"]) == (None, None, None, [])
-    assert found["target"] == {"kind": "path", "location": "/var/crash", "directory": "/var/crash", "free_bytes": 1 << 30}
+    assert found["target"] == {
+        "kind": "path",
+        "location": "/var/crash",
+        "directory": "/var/crash",
+        "free_bytes": 1 << 30,
+    }
     assert found["errors"] == []
 
 
@@ -89,7 +94,9 @@ def test_an_armed_host_is_proven_by_a_proof_of_just_that_and_stale_after_a_chang
     host = Guest(tmp_path)
     arm(host, digest)
     found = look(host)
-    assert (found["readiness"], found["image"]["current"], found["unit_enabled"]) == ("armed", True, True), found["reasons"]
+    assert (found["readiness"], found["image"]["current"], found["unit_enabled"]) == ("armed", True, True), found[
+        "reasons"
+    ]
     inputs = proof.Inputs(**found["inputs"])
     assert inputs.digest == digest[-1] and inputs.release == RELEASE and inputs.reserved_bytes == 96 << 20
     proof.save(host, proof.Proof(inputs, "/var/crash/x/vmcore", "complete", 1.0, None, None, None, None))
@@ -106,7 +113,9 @@ def test_other_settings_than_those_it_was_loaded_with_show(tmp_path, digest):
     host.put(layout.SYSCONFIG, b'KDUMP_COMMANDLINE_APPEND="nr_cpus=2"\n')
     found = look(host)
     assert found["readiness"] == "unprotected"
-    assert "nr_cpus=2" in found["reasons"][0]["message"] and found["sysconfig"]["KDUMP_COMMANDLINE_APPEND"] == "nr_cpus=2"
+    assert (
+        "nr_cpus=2" in found["reasons"][0]["message"] and found["sysconfig"]["KDUMP_COMMANDLINE_APPEND"] == "nr_cpus=2"
+    )
 
 
 def test_what_cannot_be_read_hides_nothing_else(tmp_path, digest):
@@ -168,7 +177,9 @@ def test_a_target_that_no_image_can_be_built_for_is_refused(tmp_path, monkeypatc
 
 def test_one_mistake_is_named_once(tmp_path, monkeypatch):
     def refuse(*arguments):
-        raise KdumpError([Problem("extra_bins /no is none.", "Give one.", "extra_bins", "/no"), Problem("Multipath.", "")])
+        raise KdumpError(
+            [Problem("extra_bins /no is none.", "Give one.", "extra_bins", "/no"), Problem("Multipath.", "")]
+        )
 
     monkeypatch.setattr(build, "wanted_digest", refuse)
     with pytest.raises(KdumpError) as caught:
