@@ -149,11 +149,16 @@ def ratio(ours: object, theirs: object) -> str:
 
 def table(rows: Dict[str, Dict[str, object]]) -> List[str]:
     keys = ("build_seconds", "image_bytes", "panic_to_restart", "crashkernel", "vmcore_bytes")
-    lines = ["| | native | dracut | kdump-tools | dracut / native | kdump-tools / native |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| | native | dracut | kdump-tools | dracut / native | kdump-tools / native |",
+        "|---|---|---|---|---|---|",
+    ]
     for key in keys:
         ours, other, debian = (rows[name].get(key) for name in ("native", "dracut", "kdump-tools"))
         cells = [f"{value:.1f}" if isinstance(value, float) else str(value or "-") for value in (ours, other, debian)]
-        megabytes = [int(str(value).rstrip("M")) if key == "crashkernel" and value else value for value in (ours, debian)]
+        megabytes = [
+            int(str(value).rstrip("M")) if key == "crashkernel" and value else value for value in (ours, debian)
+        ]
         lines.append(f"| {key} | {' | '.join(cells)} | {ratio(ours, other)} | {ratio(*megabytes)} |")
     return lines
 

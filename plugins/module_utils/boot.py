@@ -18,13 +18,16 @@ from .problems import fail
 
 _PACKAGE = __name__.rpartition(".")[0]  # ansible_collections.vmcore.kdump.plugins.module_utils
 
-_MAIN = """\
+_MAIN = (
+    """\
 import sys
 
 from %s.program import main
 
 sys.exit(main(sys.argv[1:]))
-""" % _PACKAGE
+"""
+    % _PACKAGE
+)
 
 
 # --- the program ---------------------------------------------------------------------------------------------------

@@ -50,15 +50,15 @@ def _bzimage(path: str, head: bytes, size: int) -> KernelFile:
     """Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header"."""
     if head[0x202:0x206] != b"HdrS" or head[0x1FE:0x200] != b"\x55\xaa":
         raise _no_kernel(path, "an x86 kernel (bzImage)", head)
-    version, = struct.unpack_from("<H", head, 0x206)
+    (version,) = struct.unpack_from("<H", head, 0x206)
     loadflags = head[0x211]
     if version < 0x020C or not loadflags & 1:
         raise fail("%s is an x86 kernel older than Linux 3.8." % path, "Name a newer kernel.", "kernel", path)
     length = ((head[0x1F1] or 4) + 1) * 512 + 16 * struct.unpack_from("<I", head, 0x1F4)[0]
     if size < length:
         raise fail("%s is cut off: %d bytes of %d are there." % (path, size, length), _REINSTALL, "kernel", path)
-    cmdline_max, = struct.unpack_from("<I", head, 0x238)
-    init_size, = struct.unpack_from("<I", head, 0x260)
+    (cmdline_max,) = struct.unpack_from("<I", head, 0x238)
+    (init_size,) = struct.unpack_from("<I", head, 0x260)
     offset = struct.unpack_from("<H", head, 0x20E)[0] + 0x200
     text = head[offset : offset + 256].split(b"\0")[0].decode("ascii", "replace") if offset > 0x200 else ""
     return KernelFile("bzImage", max(init_size, size), text.split(" ")[0], cmdline_max)
@@ -66,7 +66,7 @@ def _bzimage(path: str, head: bytes, size: int) -> KernelFile:
 
 def _bzimage64(path: str, head: bytes, size: int) -> KernelFile:
     found = _bzimage(path, head, size)
-    xloadflags, = struct.unpack_from("<H", head, 0x236)
+    (xloadflags,) = struct.unpack_from("<H", head, 0x236)
     if xloadflags & 3 != 3:  # XLF_KERNEL_64, XLF_CAN_BE_LOADED_ABOVE_4G
         raise fail("%s is a 32-bit kernel." % path, "Name a 64-bit kernel.", "kernel", path)
     return found
@@ -78,7 +78,7 @@ def _image(magic: bytes, name: str) -> Callable[[str, bytes, int], KernelFile]:
     def read(path: str, head: bytes, size: int) -> KernelFile:
         if head[56:60] != magic:
             raise _no_kernel(path, name, head)
-        memory, = struct.unpack_from("<Q", head, 16)
+        (memory,) = struct.unpack_from("<Q", head, 16)
         return KernelFile("Image", max(memory, size))
 
     return read

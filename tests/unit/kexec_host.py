@@ -46,7 +46,10 @@ class KexecHost(Host):
         for path, text in (
             ("/proc/cmdline", RUNNING + "\n"),
             ("/proc/cpuinfo", "processor\t: 0\napicid\t\t: 0\ninitial apicid\t: 0\n\nprocessor\t: 1\napicid\t\t: 1\n"),
-            ("/proc/iomem", "00001000-0009fbff : System RAM\n00100000-7ffdffff : System RAM\n  2b000000-30ffffff : Crash\n"),
+            (
+                "/proc/iomem",
+                "00001000-0009fbff : System RAM\n00100000-7ffdffff : System RAM\n  2b000000-30ffffff : Crash\n",
+            ),
             ("/proc/self/status", "CapEff:\t000001ffffffffff\n"),
             ("/proc/sys/kernel/kexec_load_disabled", "0\n"),
             ("/sys/devices/system/cpu/present", "0-1\n"),

@@ -56,7 +56,9 @@ def test_the_program_holds_what_it_imports_and_nothing_of_ansible():
 def test_the_program_runs_by_itself(tmp_path):
     program = tmp_path / "kdump.pyz"
     program.write_bytes(boot.program_bytes())
-    done = subprocess.run([sys.executable, "-I", "-S", str(program), "--help"], stdout=subprocess.PIPE, cwd="/", check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(program), "--help"], stdout=subprocess.PIPE, cwd="/", check=False
+    )
     assert done.returncode == 0
     for command in (b"arm", b"build", b"unload", b"status", b"remove"):
         assert command in done.stdout
@@ -205,7 +207,9 @@ def test_an_interpreter_that_a_unit_cannot_name_is_refused(host):
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_hooks_pass_shellcheck(host, path):
     bring(host, "present")
-    done = subprocess.run(["shellcheck", host.path(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    done = subprocess.run(
+        ["shellcheck", host.path(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
     assert done.returncode == 0, done.stdout.decode()
 
 
@@ -215,7 +219,10 @@ def test_systemd_understands_the_unit(host, tmp_path):
     unit = tmp_path / layout.UNIT_NAME
     unit.write_text(host.read_text(layout.UNIT).replace("/usr/bin/python3 ", sys.executable + " "))
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(unit)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        ["systemd-analyze", "verify", "--man=no", str(unit)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
     )
     said = [line for line in done.stdout.decode().splitlines() if layout.UNIT_NAME in line]
     assert said == [] and done.returncode == 0
@@ -238,7 +245,9 @@ def hooked(host):
 
 
 def called(host, path, *arguments):
-    done = subprocess.run([host.path(path)] + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(
+        [host.path(path)] + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
+    )
     assert done.returncode == 0, "a hook must never fail"
     assert done.stdout == b""
     text = host.read_text("/called", "")

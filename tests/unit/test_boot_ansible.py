@@ -36,7 +36,9 @@ INTERPRETERS = list(interpreters())
 def test_every_python_runs_the_program_without_its_site_packages(python, tmp_path):
     program = tmp_path / "kdump.pyz"
     program.write_bytes(boot.program_bytes())
-    done = subprocess.run([python, "-I", "-S", str(program), "status", "--json"], stdout=subprocess.PIPE, cwd="/", check=False)
+    done = subprocess.run(
+        [python, "-I", "-S", str(program), "status", "--json"], stdout=subprocess.PIPE, cwd="/", check=False
+    )
     assert done.returncode in (0, 3) and "reserved_bytes" in json.loads(done.stdout.decode())
 
 
@@ -45,7 +47,9 @@ def works_with(ansible, python):
     out = subprocess.run([ansible, "--version"], stdout=subprocess.PIPE, check=False).stdout.decode()
     core = tuple(int(part) for part in out.split("[core ")[1].split("]")[0].split(".")[:2])
     oldest = {16: 6, 17: 7, 18: 8, 19: 8, 20: 9}.get(core[1], 9)
-    version = subprocess.run([python, "-c", "import sys; print(sys.version_info[1])"], stdout=subprocess.PIPE, check=False)
+    version = subprocess.run(
+        [python, "-c", "import sys; print(sys.version_info[1])"], stdout=subprocess.PIPE, check=False
+    )
     return int(version.stdout) >= oldest and (core >= (2, 17) or int(version.stdout) <= 12)
 
 

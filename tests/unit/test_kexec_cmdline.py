@@ -6,13 +6,17 @@ from ansible_collections.vmcore.kdump.plugins.module_utils import kexec_cmdline,
 from ansible_collections.vmcore.kdump.plugins.module_utils.kexec_cmdline import capture_cmdline
 
 # /proc/cmdline and /etc/sysconfig/kdump of kdump-utils 1.0.61's transcript.
-TRANSCRIPT = "console=ttyS0 root=/dev/vda rw crashkernel=256M panic=5 BOOT_IMAGE=/boot/vmlinuz-6.12.117+deb13-cloud-amd64"
+TRANSCRIPT = (
+    "console=ttyS0 root=/dev/vda rw crashkernel=256M panic=5 BOOT_IMAGE=/boot/vmlinuz-6.12.117+deb13-cloud-amd64"
+)
 APPEND = (
     "novmcoredd hugetlb_cma=0 kfence.sample_interval=0 initramfs_options=size=90% irqpoll nr_cpus=1 reset_devices "
     "cgroup_disable=memory mce=off numa=off udev.children-max=2 panic=10 acpi_no_memhotplug "
     "transparent_hugepage=never nokaslr hest_disable cma=0 pcie_ports=compat"
 )
-CPUINFO = "processor\t: 0\nvendor_id\t: AuthenticAMD\napicid\t\t: 4\ninitial apicid\t: 4\n\nprocessor\t: 1\napicid\t\t: 5\n"
+CPUINFO = (
+    "processor\t: 0\nvendor_id\t: AuthenticAMD\napicid\t\t: 4\ninitial apicid\t: 4\n\nprocessor\t: 1\napicid\t\t: 5\n"
+)
 SHORT = {"KDUMP_COMMANDLINE_REMOVE": "quiet hugepages", "KDUMP_COMMANDLINE_APPEND": "irqpoll nr_cpus=1"}
 
 

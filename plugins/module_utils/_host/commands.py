@@ -21,8 +21,13 @@ def run(argv: List[str], timeout: Optional[float] = None, stdin: Optional[bytes]
     env = dict(os.environ, LC_ALL="C", LANGUAGE="C")
     try:
         done = subprocess.run(  # pylint: disable=ansible-bad-function # AnsibleModule is not there at boot time
-            argv, input=b"" if stdin is None else stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            timeout=timeout, env=env, check=False,
+            argv,
+            input=b"" if stdin is None else stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=timeout,
+            env=env,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return Result(argv, -1, "", "%s did not end within %s seconds" % (argv[0], timeout))
