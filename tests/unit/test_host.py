@@ -6,6 +6,7 @@ import stat
 import pytest
 
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
+from ansible_collections.vmcore.kdump.plugins.module_utils.layout import LOCK
 
 ZSTD_FRAME = "28b52ffd04586c0000286b64756d700100f8ffc88b164c000008750100fcff3910024d0000087001002c57391002625b4e60"
 
@@ -92,3 +93,14 @@ def test_zstd_is_unpacked_by_the_hosts_library(host):
 def test_only_a_block_device_has_a_number(host):
     host.write("/dev/file", b"")
     assert host.device_number("/dev/file") == host.device_number("/dev/none") == ""
+
+
+def test_nobody_but_root_can_hold_or_redirect_the_lock(host, tmp_path):
+    """/run/lock is open to all on Debian: a link put there would have root create any file, a lock stop every run."""
+    assert os.path.dirname(LOCK) == "/run"
+    before = os.umask(0o022)
+    try:
+        with host.lock(LOCK):
+            assert stat.S_IMODE(os.stat(str(tmp_path) + LOCK).st_mode) == 0o600
+    finally:
+        os.umask(before)

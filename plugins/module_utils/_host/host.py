@@ -177,10 +177,13 @@ class Host:
 
     @contextlib.contextmanager
     def lock(self, path: str) -> Iterator[None]:
-        """Hold an exclusive flock(2) on a file, waiting for whoever has it; it ends with the process."""
+        """Hold an exclusive flock(2) on a file, waiting for whoever has it; it ends with the process.
+
+        Only its owner may open it: whoever can read a file can also lock it, and keep everybody else waiting.
+        """
         real = self.path(path)
         files.make_directories(os.path.dirname(real), 0o755)
-        with open(real, "ab") as file:
+        with open(real, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
