@@ -45,7 +45,7 @@ def judge(host: Any, status: Status, wanted: Dict[str, Any]) -> Expected:
         ("conf", _conf_differs, (wanted.get("conf") or {}, status)),
         ("sysconfig", _sysconfig_differs, (settings, wanted.get("nr_cpus"))),
         ("crashkernel", _crashkernel_differs, (wanted.get("crashkernel"), wanted.get("kernels") or ["ALL"])),
-        ("triggers", _triggers_differ, (wanted.get("triggers") or {},)),
+        ("triggers", _triggers_differ, (wanted.get("triggers"),)),
         ("readiness", _readiness_differs, (wanted.get("readiness"), status)),
     ):
         if parts.of(False, part, host, *arguments):
@@ -128,7 +128,9 @@ def _words(value: Any) -> str:
 
 
 # --- what makes the kernel panic -----------------------------------------------------------------------------------
-def _triggers_differ(host: Any, triggers: Dict[str, Any]) -> bool:
+def _triggers_differ(host: Any, triggers: Optional[Dict[str, Any]]) -> bool:
+    if triggers is None:
+        return False
     problems = [problem for name, value in triggers.items() for problem in _trigger_problems(host, str(name), value)]
     if problems:
         raise KdumpError(problems)

@@ -224,7 +224,9 @@ def test_triggers_that_are_written_down_do_not_differ(tmp_path, digest):
     host.make_directories("/var/crash")
     host.put(layout.TRIGGERS, b"# Written by us\nkernel.panic_on_oops = 1\n")
     assert expect(host, triggers={"kernel.panic_on_oops": 1}).differs == []
-    assert expect(host).differs == ["triggers"]
+    assert expect(host, triggers={}).differs == ["triggers"]
+    assert expect(host, triggers=None).differs == []
+    assert expect(host).differs == []  # nothing is wanted of them
 
 
 @pytest.mark.parametrize("wanted,has,enough", [
