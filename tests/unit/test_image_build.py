@@ -126,6 +126,17 @@ def test_hooks_go_in_with_what_runs_them(machine):
     assert b"kdump_pre='/opt/pre'" in files["etc/kdump/plan"]
 
 
+def test_every_interpreter_that_env_looks_for_goes_in(machine):
+    program = machine.host.read("/usr/bin/makedumpfile")
+    for name in ("env", "perl", "python3"):
+        machine.write("/usr/bin/" + name, program + name.encode(), 0o755)
+    for name in ("perl", "python3", "sh"):
+        machine.write("/etc/kdump/post.d/" + name, "#!/usr/bin/env %s\n" % name, 0o755)
+    _manifest, files = built(machine)
+    assert {"usr/bin/env", "usr/bin/perl", "usr/bin/python3"} <= set(files)
+    assert files["usr/bin/sh"] == b"/usr/bin/busybox"
+
+
 def test_dump_to_rootfs_brings_the_way_to_the_root(machine):
     second = machine.virtio_disk("b", "254:16", 5)
     machine.link("/sys/dev/block/254:99", second)

@@ -100,12 +100,12 @@ class Contents:
                 "Begin it with `#!/bin/sh`.",
                 value=path,
             )
-        if place(words[0]) in self.inputs:
-            return
         named = [words[0]]
         if words[0].endswith("/env") and len(words) > 1:
             named.append(self._host.which(words[1]) or words[1])
         for name in named:
+            if place(name) in self.inputs:
+                continue
             if not self._host.is_executable(name):
                 raise fail("%s is run by %s, which is not on this host." % (path, name), "Install it.", value=path)
             self.program(name)
