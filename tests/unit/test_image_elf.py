@@ -83,6 +83,13 @@ def test_every_missing_library_is_named(machine):
     assert [problem.value for problem in error.value.problems] == ["liba.so", "libb.so"]
 
 
+def test_a_program_of_another_architecture_names_the_dynamic_linker_that_is_missing(machine):
+    machine.write("/bin/p", build([], "/lib/ld-linux-aarch64.so.1"))
+    with pytest.raises(KdumpError) as error:
+        paths(machine, "/bin/p")
+    assert [problem.value for problem in error.value.problems] == ["/lib/ld-linux-aarch64.so.1"]
+
+
 def test_a_cycle_of_libraries_ends(machine):
     machine.write("/bin/p", build(["liba.so"]))
     machine.write("/usr/lib/liba.so", build(["libb.so"]))

@@ -186,9 +186,11 @@ class Linker:
         if program is None:
             return []
         found: Dict[str, Library] = {}
-        if program.interpreter:
-            found[program.interpreter] = Library(program.interpreter, program.interpreter)
         problems: List[Problem] = []
+        if self._host.is_file(program.interpreter):
+            found[program.interpreter] = Library(program.interpreter, program.interpreter)
+        elif program.interpreter:
+            problems.append(_missing(program.interpreter, path))
         # Each with the DT_RPATH of those that asked for it: unlike DT_RUNPATH it is inherited.
         pending: List[Tuple[str, List[str]]] = [(path, [])]
         while pending:
