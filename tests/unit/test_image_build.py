@@ -176,10 +176,15 @@ def test_all_problems_come_at_once(machine):
         ("core_collector scp\n", "knows makedumpfile, cp and cat"),
         ("kdump_post /etc/passwd\n", "kdump_post /etc/passwd is not an executable file"),
         ("nfs server:/x\n", "cannot dump to the target `nfs server:/x` yet"),
+        ("kdump_pre /tmp/pre\n", "/tmp/pre lies where the capture kernel mounts a file system of its own"),
+        ("kdump_post /var/run/post\n", "/var/run/post lies where the capture kernel mounts a file system of its own"),
     ],
 )
 def test_what_cannot_work_is_refused(machine, text, part):
     machine.write("/etc/passwd", "x")
+    machine.write("/tmp/pre", "#!/bin/sh\n", 0o755)
+    machine.write("/run/post", "#!/bin/sh\n", 0o755)
+    machine.link("/var/run", "/run")
     assert part in message(machine, text)
 
 

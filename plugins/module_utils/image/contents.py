@@ -13,6 +13,8 @@ from . import cpio, elf, kmod
 
 MODULES = "usr/lib/kdump/"
 _COMPRESSION = 5  # level 6 takes half as long again for one part in a hundred
+# File systems are mounted over these in the capture kernel (init.SCRIPT): nothing of the image is seen there.
+_COVERED = ("dev", "kdump", "proc", "run", "sys", "tmp")
 # The image is always laid out with everything under /usr.
 _MERGED = ("bin", "sbin", "lib", "lib64")
 
@@ -197,5 +199,13 @@ def hook(host: Any, contents: Contents, path: str, option: str) -> None:
                     path,
                 )
             ]
+        )
+    real = host.realpath(path)
+    if path.split("/")[1] in _COVERED or real.split("/")[1] in _COVERED:
+        raise fail(
+            "%s %s lies where the capture kernel mounts a file system of its own (%s)." % (option, path, real),
+            "Move the file, for example to /etc/kdump or /usr/local/sbin.",
+            option,
+            path,
         )
     contents.program(path)
