@@ -29,8 +29,6 @@ FILES = {
     "etc/hostname": "guest\n",
     "etc/hosts": "127.0.0.1 localhost guest\n",
     "etc/systemd/network/80-user.network": "[Match]\nName=en* eth*\n\n[Network]\nDHCP=ipv4\n",
-    # A panic without a capture kernel comes back by itself.
-    "etc/sysctl.d/60-lab.conf": "kernel.panic = 10\n",
     "etc/apt/sources.list": "deb [trusted=yes] file:/srv/apt ./\n",
     "etc/apt/apt.conf.d/60lab": 'APT::Install-Recommends "false";\n',
     "etc/default/grub": (
@@ -38,7 +36,8 @@ FILES = {
         "GRUB_TIMEOUT=0\n"
         "GRUB_DISTRIBUTOR=Debian\n"
         'GRUB_CMDLINE_LINUX_DEFAULT=""\n'
-        'GRUB_CMDLINE_LINUX="console=ttyS0,115200"\n'
+        # A panic without a capture kernel, early in the boot too, comes back by itself.
+        'GRUB_CMDLINE_LINUX="console=ttyS0,115200 panic=10"\n'
         "GRUB_TERMINAL=serial\n"
         'GRUB_SERIAL_COMMAND="serial --speed=115200"\n'
         "GRUB_DISABLE_OS_PROBER=true\n"
