@@ -1,0 +1,78 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the role asks of which module, from its variables: the real role, with modules that only write down their arguments."""
+
+import json
+import shutil
+
+import pytest
+
+from conftest import ROOT, Ansible
+
+STUB = """#!/usr/bin/python
+# WANT_JSON
+import json
+import sys
+
+with open(sys.argv[1]) as file:
+    given = {name: value for name, value in json.load(file).items() if not name.startswith("_ansible_")}
+with open(%(log)r, "a") as log:
+    log.write(json.dumps([%(name)r, given]) + chr(10))
+print(json.dumps(%(result)r))
+"""
+INFO = {
+    "readiness": "armed", "reasons": [], "packages_missing": [], "conf": {"exists": 1}, "unit_enabled": 1, "loaded": {},
+    "crashkernel": {"reserved_bytes": 1 << 27, "reboot_required": 0},
+    "expected": {"differs": ["triggers"], "sysconfig": {}},
+}  # fmt: skip
+RESULTS = dict.fromkeys(["boot", "conf", "initramfs", "kexec", "sysconfig"], {"changed": 0})
+RESULTS.update(info=INFO, crashkernel={"changed": 0, "reserved_bytes": 1 << 27, "reboot_required": 0})
+
+
+class Role:
+    def __init__(self, work):
+        self.ansible = Ansible(work)
+        self.log = work / "asked"
+        self.triggers = work / "triggers.conf"
+        home = work / "collections" / "ansible_collections" / "vmcore" / "kdump"
+        shutil.copytree(ROOT / "roles", home / "roles")
+        (home / "plugins" / "modules").mkdir(parents=True)
+        for name, result in RESULTS.items():
+            text = STUB % {"name": name, "log": str(self.log), "result": result}
+            (home / "plugins" / "modules" / f"{name}.py").write_text(text)
+
+    def run(self, *arguments, **variables):
+        """What each module was given, in order, and what ansible-playbook printed."""
+        extra = json.dumps(dict(variables, __kdump_triggers_file=str(self.triggers)))
+        tasks = [{"name": "Arm", "ansible.builtin.include_role": {"name": "vmcore.kdump.kdump"}}]
+        done = self.ansible.play(tasks, "-e", extra, *arguments, check=False)
+        asked = [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        return asked, done.stdout
+
+
+@pytest.fixture
+def role(tmp_path):
+    return Role(tmp_path)
+
+
+def given(asked, name):
+    return next((values for module, values in asked if module == name), None)
+
+
+def test_a_reservation_that_is_null_is_left_alone(role):
+    asked, printed = role.run(kdump_crashkernel=None)
+    assert [name for name, dummy in asked] == ["info", "conf", "boot", "initramfs", "kexec", "info"], printed
+    assert "failed=0" in printed
+
+
+@pytest.mark.parametrize("value,wanted", [("false", False), ("no", False), (False, False), (None, None)])
+def test_a_survey_gives_a_boolean_as_text(role, value, wanted):
+    asked, printed = role.run(kdump_auto_reset_crashkernel=value)
+    assert "failed=0" in printed, printed
+    assert given(asked, "conf")["options"].get("auto_reset_crashkernel") is wanted
+
+
+def test_panic_triggers_apply_also_where_the_role_fails_later(role):
+    printed = role.run("--check", kdump_triggers={"kernel.panic_on_oops": 1})[1]
+    assert "RUNNING HANDLER [vmcore.kdump.kdump : Apply the panic triggers]" in printed, printed
+    assert "TASK [vmcore.kdump.kdump : Reserve memory" not in printed.partition("RUNNING HANDLER")[0]
