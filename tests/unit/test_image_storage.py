@@ -41,6 +41,15 @@ def test_a_partition_of_a_virtio_disk(machine):
     )  # fmt: skip
 
 
+def test_the_quota_format_that_ext4_would_ask_modprobe_for_is_brought_along(machine):
+    machine.partition(machine.virtio_disk())
+    machine.mkdir("/sys/module/quota_v2")
+    root_on(machine, "254:1")
+    assert "quota_v2" in found(machine).aliases
+    root_on(machine, "254:1", "xfs")
+    assert "quota_v2" not in found(machine).aliases
+
+
 def test_a_logical_volume_is_found_by_its_name(machine):
     machine.mapped("vg--a-lv--b", "LVM-" + VG + LV, [machine.partition(machine.virtio_disk())])
     root_on(machine, "252:0", "xfs", options="rw,attr2,prjquota,noquota")

@@ -53,7 +53,7 @@ class Storage(NamedTuple):
     options: str  # to mount it with
     directory: str  # the dump path as seen from the root of the file system, without a leading slash
     modules: List[str]  # that must be loaded
-    aliases: List[str]  # modaliases of the devices on the way whose driver is not a module now
+    aliases: List[str]  # to load if the kernel has them: modaliases of devices whose driver is not a module now
     activate: List[str]  # in order: `md /dev/md0 UUID`, `lvm VG/LV NAME`
     path: str  # the dump path as seen on this host
 
@@ -102,9 +102,11 @@ def of_path(host: Any, path: str, table: List[mounts.Mount], mount: Optional[mou
     uuid = walk.uuid or _uuid(host, top, path)
     fstype = _FILE_SYSTEMS[mount.fstype]
     device = "" if walk.members > 1 else walk.device
+    # Without it ext4 does not mount when it has its quota feature, and only modprobe would fetch it (fs/quota/dquot.c).
+    quota = ["quota_v2"] if fstype == "ext4" and host.is_dir("/sys/module/quota_v2") else []
     return Storage(
         walk.kind, fstype, uuid, device, walk.members, _options(mount), directory,
-        [fstype] + walk.modules, walk.aliases, walk.activate, path,
+        [fstype] + walk.modules, walk.aliases + quota, walk.activate, path,
     )  # fmt: skip
 
 
