@@ -229,6 +229,13 @@ def test_targets_that_come_later_are_refused(machine, line):
     assert "cannot dump to the target `%s` yet" % line in refused(machine, line + "\n")
 
 
+def test_an_external_journal_of_ext4_is_refused(machine):
+    machine.partition(machine.virtio_disk())
+    machine.programs["blkid"] = (0, "DEVNAME=/dev/vda1\nUUID=%s\nEXT_JOURNAL=%s\nTYPE=ext4\n" % (UUID, BTRFS))
+    root_on(machine, "254:1")
+    assert "external journal" in refused(machine)
+
+
 def test_an_external_log_of_xfs_is_refused(machine):
     machine.partition(machine.virtio_disk())
     root_on(machine, "254:1", "xfs", options="rw,logdev=/dev/vdb")
