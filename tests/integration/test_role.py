@@ -6,7 +6,6 @@ import json
 import shutil
 
 import pytest
-
 from conftest import ROOT, Ansible
 
 STUB = """#!/usr/bin/python
@@ -25,7 +24,7 @@ INFO = {
     "crashkernel": {"reserved_bytes": 1 << 27, "reboot_required": 0},
     "expected": {"differs": ["triggers"], "sysconfig": {}},
 }  # fmt: skip
-RESULTS = dict.fromkeys(["boot", "conf", "initramfs", "kexec", "sysconfig"], {"changed": 0})
+RESULTS = {name: {"changed": 0} for name in ["boot", "conf", "initramfs", "kexec", "sysconfig"]}
 RESULTS.update(info=INFO, crashkernel={"changed": 0, "reserved_bytes": 1 << 27, "reboot_required": 0})
 
 
