@@ -160,7 +160,7 @@ def _options(mount: mounts.Mount) -> str:
 def _uuid(host: Any, node: str, path: str) -> str:
     """The file system's UUID as it stands on the disk, which is what the capture kernel will look for."""
     device = "/dev/" + node.rsplit("/", 1)[-1].replace("!", "/")
-    result = host.run(["blkid", "-p", "-o", "export", device], timeout=30)
+    result = host.run(["blkid", "-p", "-o", "export", "-s", "UUID", "-s", "EXT_JOURNAL", device], timeout=30)
     if re.search("^EXT_JOURNAL=", result.out, re.M):
         raise fail("The dump path %s lies on an ext file system with an external journal." % path, _WAY_OUT, "path", path)
     for line in result.out.split("\n"):
