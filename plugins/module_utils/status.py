@@ -7,7 +7,7 @@ Private to this collection.
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from . import boot, conf, conf_check, crashkernel, dumps, engine, kexec, layout, proof, readiness, reservation
+from . import boot, conf, conf_check, crashkernel, dumps, engine, kexec, layout, proof, readiness, reservation, sysconfig
 from .bootloader import choice, entry
 from .image import build, store
 from .problems import KdumpError, Problem
@@ -155,7 +155,9 @@ def report(status: Status) -> Dict[str, Any]:
             "exists": status.text is not None, "options": status.conf.options,
             "problems": [problem.as_dict() for problem in status.conf.problems],
         },
-        "sysconfig": status.settings,
+        "sysconfig": {
+            name: sysconfig.MASK if sysconfig.is_secret(name) else value for name, value in status.settings.items()
+        },
         "target": dict(
             status.conf.target._asdict(), directory=facts.dump_directory or None, free_bytes=facts.free_bytes
         ),

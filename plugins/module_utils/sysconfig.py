@@ -34,6 +34,8 @@ _KDUMP_TOOLS_NAMES = (  # Debian's kdump-tools 1.10.7
     "NFS_RETRANS NFS_MOUNT_RETRY FTP FTP_USER FTP_PASSWORD FTP_PORT SSH SSH_KEY SSH_KDUMP_RETRY"
 ).split()
 
+MASK = "********"
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)=")
 _HARMLESS = re.compile(r"[ \t]*(?:#.*|export(?:[ \t]+[A-Za-z_][A-Za-z0-9_]*)+[ \t]*)?")
@@ -281,12 +283,17 @@ def _replaced(text: str, entry: Entry, written: str) -> str:
     return text[: entry.start] + above + text[entry.start : start] + written + rest + text[entry.end :]
 
 
+def is_secret(name: str) -> bool:
+    """Whether a variable's value is not to be shown."""
+    return name.endswith("PASSWORD")
+
+
 def without_secrets(text: str) -> str:
     """The text as a diff may show it."""
     for entry in reversed(read(text)):
-        if entry.name.endswith("PASSWORD"):
+        if is_secret(entry.name):
             start, end = entry.word if not entry.why else (entry.start, entry.end - 1)
-            text = text[:start] + "********" + text[end:]
+            text = text[:start] + MASK + text[end:]
     return text
 
 

@@ -299,7 +299,7 @@ conf:
       type: list
       elements: dict
 sysconfig:
-  description: Variables of C(/etc/sysconfig/kdump), over the defaults for this architecture.
+  description: Variables of C(/etc/sysconfig/kdump), over the defaults for this architecture. Passwords are masked.
   returned: success
   type: dict
 target:

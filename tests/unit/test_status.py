@@ -196,6 +196,14 @@ def test_another_engine_is_refused_and_no_cpus_too(tmp_path, digest):
         expect(host, nr_cpus=0)
 
 
+def test_a_password_is_not_told(tmp_path, digest):
+    host = Guest(tmp_path)
+    host.put(layout.SYSCONFIG, b"KDUMP_SMTP_PASSWORD='hush hush'\nKDUMP_SMTP_USER=kdump\n")
+    result = look(host)
+    assert "hush" not in json.dumps(result)
+    assert (result["sysconfig"]["KDUMP_SMTP_PASSWORD"], result["sysconfig"]["KDUMP_SMTP_USER"]) == ("********", "kdump")
+
+
 DIFFERENCES = {
     "nothing wanted": ({}, []),
     "the reservation it has": ({"crashkernel": "96M"}, []),
