@@ -7,7 +7,20 @@ Private to this collection.
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from . import boot, conf, conf_check, crashkernel, dumps, engine, kexec, layout, proof, readiness, reservation, sysconfig
+from . import (
+    boot,
+    conf,
+    conf_check,
+    crashkernel,
+    dumps,
+    engine,
+    kexec,
+    layout,
+    proof,
+    readiness,
+    reservation,
+    sysconfig,
+)
 from .bootloader import choice, entry
 from .image import build, store
 from .problems import KdumpError, Problem
