@@ -15,6 +15,8 @@ import pytest
 from image_host import RELEASE, UUID, Machine, conf_of
 
 from ansible_collections.vmcore.kdump.plugins.module_utils import layout
+from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
+from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
 from ansible_collections.vmcore.kdump.plugins.module_utils.image import build, contents, kernel, store
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 
@@ -98,6 +100,17 @@ def test_a_tool_that_busybox_lacks_is_the_hosts(machine):
         "/usr/bin/umount"
     )
     assert b"restart_tool=''" in files["etc/kdump/plan"]
+
+
+def test_a_shell_that_prefers_its_own_applets_is_left_out(machine):
+    """busybox-static's runs its own cp for `core_collector cp --sparse=always`, which does not know that flag."""
+    def run(argv, **_options):
+        return Result(argv, 0, "date\n", "") if argv[1:2] == ["sh"] else machine.run(argv)
+
+    machine.host = Host(str(machine.root), run, machine.host.kernel)
+    _manifest, files = built(machine)
+    assert files["usr/bin/sh"] == machine.host.read("/usr/bin/sh")
+    assert files["usr/bin/date"] == b"/usr/bin/busybox"
 
 
 def test_the_plan_is_read_by_a_real_shell(machine):

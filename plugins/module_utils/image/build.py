@@ -184,7 +184,7 @@ def _root_target(host: Any, conf: Any, target: Optional[storage.Storage]) -> Opt
 
 def _add_tools(host: Any, conf: Any, content: contents.Contents, tools: contents.Tools) -> collector.Collector:
     content.text("init", init.SCRIPT, 0o755)
-    tools.add("sh", "dash")
+    tools.add("sh", "dash", own=tools.standalone)
     # busybox's blkid knows fewer file systems, and cannot search by UUID.
     for name, package in sorted(init.TOOLS.items()):
         tools.add(name, package, own=name == "blkid")

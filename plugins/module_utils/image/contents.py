@@ -148,7 +148,10 @@ class Tools:
         self.missing: List[Problem] = []
         self.busybox = host.which("busybox") or ""
         self.applets: List[str] = []
+        self.standalone = False  # its shell runs its own applets, whatever PATH says (Debian's busybox-static)
         if self.busybox:
+            result = host.run([self.busybox, "sh", "-c", "PATH=/; command -v date"], timeout=30)
+            self.standalone = result.out.strip() == "date"
             result = host.run([self.busybox, "--list"], timeout=30)
             self.applets = [name for name in result.out.split() if re.fullmatch(r"[A-Za-z0-9_.\[-]+", name)]
 
