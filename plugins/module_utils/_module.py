@@ -50,6 +50,8 @@ def run_state(
         _exit(module, dict(report(host, params), changed=plan.changed, actions=plan.actions, diff=plan.diff()))
     except KdumpError as error:
         fail_with(module, error)
+    except OSError as error:
+        fail_with(module, _unforeseen(error))
 
 
 def run_info(argument_spec: Dict[str, Any], report: Callable[[Host, Params], Dict[str, Any]], **options: Any) -> None:
@@ -59,6 +61,16 @@ def run_info(argument_spec: Dict[str, Any], report: Callable[[Host, Params], Dic
         _exit(module, dict(report(Host(), dict(module.params, _check=module.check_mode)), changed=False))
     except KdumpError as error:
         fail_with(module, error)
+    except OSError as error:
+        fail_with(module, _unforeseen(error))
+
+
+def _unforeseen(error: OSError) -> KdumpError:
+    """What any file may answer: a full disk, a read-only file system, no permission."""
+    return fail(
+        "The host's files could not be read or written: %s." % error,
+        "Mend what that names (a full, read-only or failing disk; no root's rights: become: true), then run again.",
+    )
 
 
 def _exit(module: AnsibleModule, results: Dict[str, Any]) -> None:
