@@ -104,6 +104,7 @@ def test_a_tool_that_busybox_lacks_is_the_hosts(machine):
 
 def test_a_shell_that_prefers_its_own_applets_is_left_out(machine):
     """busybox-static's runs its own cp for `core_collector cp --sparse=always`, which does not know that flag."""
+
     def run(argv, **_options):
         return Result(argv, 0, "date\n", "") if argv[1:2] == ["sh"] else machine.run(argv)
 

@@ -162,7 +162,9 @@ def _uuid(host: Any, node: str, path: str) -> str:
     device = "/dev/" + node.rsplit("/", 1)[-1].replace("!", "/")
     result = host.run(["blkid", "-p", "-o", "export", "-s", "UUID", "-s", "EXT_JOURNAL", device], timeout=30)
     if re.search("^EXT_JOURNAL=", result.out, re.M):
-        raise fail("The dump path %s lies on an ext file system with an external journal." % path, _WAY_OUT, "path", path)
+        raise fail(
+            "The dump path %s lies on an ext file system with an external journal." % path, _WAY_OUT, "path", path
+        )
     for line in result.out.split("\n"):
         if re.fullmatch(r"UUID=[0-9A-Fa-f-]{4,36}", line):
             return str(line[len("UUID=") :])
