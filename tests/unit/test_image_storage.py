@@ -105,6 +105,21 @@ def test_a_bind_mount_and_a_symbolic_link_are_followed_to_the_directory_on_disk(
     assert (target.directory, target.path) == ("data/crash/deep", "/srv/deep")
 
 
+def test_a_file_system_of_fstab_that_is_not_mounted_yet_is_waited_for(machine):
+    """Otherwise an image made while it is late at boot would dump below its mount point, where nobody looks."""
+    disk = machine.virtio_disk()
+    machine.partition(disk)
+    root_on(machine, "254:1")
+    machine.write("/etc/fstab", "/dev/vda1 / ext4\nnone none swap sw\n/dev/vda2 /data/ ext4 nofail\n")
+    assert "lies on /data by /etc/fstab, which is not mounted now" in refused(machine, "path /data/crash\n")
+    assert found(machine, "path /database/crash\n").directory == "database/crash"
+    machine.write("/etc/fstab", "/dev/vda2 /data ext4 noauto\n")
+    assert found(machine, "path /data/crash\n").directory == "data/crash"
+    machine.write("/etc/fstab", "/dev/vda2 /data ext4 nofail\n")
+    machine.mounts(("9:9", "/", "/", "xfs", "/dev/y", "rw"), ("254:1", "/", "/data", "ext4", "/dev/vda1", "rw"))
+    assert found(machine, "path /data/crash\n").directory == "crash"
+
+
 def test_an_explicit_target_that_is_mounted(machine):
     node = machine.partition(machine.virtio_disk())
     machine.write("/dev/vda1")

@@ -85,7 +85,9 @@ def of_root(host: Any, path: str) -> Storage:
 def of_path(host: Any, path: str, table: List[mounts.Mount], mount: Optional[mounts.Mount] = None) -> Storage:
     """The storage of a directory, which need not exist yet; `mount` where it is known already."""
     path = host.realpath(path)
-    mount = mount or mounts.holding(table, path)
+    if mount is None:
+        mount = mounts.holding(table, path)
+        _check_mounted(host, path, mount)
     if not mounts.is_below(path, mount.point):
         raise fail(
             "The dump path leads out of the file system on %s by a symbolic link, to %s." % (mount.point, path),
@@ -128,6 +130,20 @@ def _explicit(host: Any, target: Any, table: List[mounts.Mount]) -> mounts.Mount
         target.kind,
         target.location,
     )
+
+
+def _check_mounted(host: Any, path: str, mount: mounts.Mount) -> None:
+    """At boot a file system marked nofail may come late: until then the path is a directory of the one below it."""
+    for entry in mounts.parse_fstab(host.read_text("/etc/fstab", "")):
+        point = entry.point.rstrip("/")
+        covered = mounts.is_below(path, point) and mounts.is_below(point, mount.point) and point != mount.point
+        if covered and "noauto" not in entry.options.split(","):
+            raise fail(
+                "The dump path %s lies on %s by /etc/fstab, which is not mounted now." % (path, point),
+                "Mount it (mount %s), or take its line out of /etc/fstab." % point,
+                "path",
+                path,
+            )
 
 
 def _check_file_system(mount: mounts.Mount, path: str) -> None:
