@@ -238,3 +238,13 @@ def test_unified_kernel_images_are_told(host):
 
 def test_no_entries(tmp_path):
     assert "no boot loader entries" in bls.missing(Host(str(tmp_path)))
+
+
+@pytest.mark.parametrize("wanted", [[], ["256M"]])
+def test_a_closing_quote_does_not_go_with_the_argument(host, wanted):
+    """Without it the kernel takes everything up to the next quote, root= included, for one argument."""
+    host.write(OLD, entry("5.14.0-70.el9.x86_64", 'options dyndbg="file a crashkernel=1G" root=/dev/x ro\n'))
+    before = everything(host)
+    with pytest.raises(KdumpError, match="would change other arguments than crashkernel="):
+        bls.plan(host, wanted, ["ALL"])
+    assert everything(host) == before

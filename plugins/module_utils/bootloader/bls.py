@@ -9,7 +9,7 @@ GRUB, where `options` may hold $kernelopts, a variable of grubenv. Other variabl
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from .. import crashkernel
+from .. import cmdline, crashkernel
 from ..plan import Plan, Step
 from ..problems import KdumpError, Problem, fail
 from .entry import Entry, arguments, edit, select, wrong
@@ -253,8 +253,7 @@ def _check(changes: List[Change], values: Sequence[str], kernelopts: Optional[st
     """Read the new texts as the boot loader will: so what is in an odd place is found before anything is written."""
     problems = []
     for change in changes:
-        file = read(change.path, change.after, "")
-        line = _expanded(file.options, kernelopts) if file else _joined(change.after)
+        line = _line(change.path, change.after, kernelopts)
         if not crashkernel.same(crashkernel.find(line), values):
             problems.append(
                 Problem(
@@ -264,8 +263,28 @@ def _check(changes: List[Change], values: Sequence[str], kernelopts: Optional[st
                     " ".join(values),
                 )
             )
+        elif _others(line) != _others(_line(change.path, change.before, kernelopts)):
+            # crashkernel= inside of another argument's quotes: with it the closing quote would go.
+            problems.append(
+                Problem(
+                    "The edit of %s would change other arguments than crashkernel=." % change.path,
+                    "Nothing was changed. Take crashkernel= out of the quotes of another argument there by hand.",
+                    "value",
+                    " ".join(values),
+                )
+            )
     if problems:
         raise KdumpError(problems)
+
+
+def _line(path: str, text: str, kernelopts: Optional[str]) -> str:
+    """The kernel command line that a file gives."""
+    file = read(path, text, "")
+    return _expanded(file.options, kernelopts) if file else _joined(text)
+
+
+def _others(line: str) -> List[str]:
+    return cmdline.without(cmdline.split(line), ["crashkernel"])
 
 
 def _steps(changes: List[Change]) -> List[Step]:
