@@ -96,6 +96,25 @@ def test_a_command_that_takes_too_long_is_killed(name, functions):
 
 
 @pytest.mark.parametrize("name", SHELLS)
+def test_modules_get_their_parameters_from_modprobe_d_and_from_the_command_line(name, functions, tmp_path):
+    """A disk that needs usb-storage.quirks= to work in the running system needs it in the capture kernel as well."""
+    (tmp_path / "cmdline").write_text("root=/dev/a.b ro usb-storage.quirks=1:2:u sd_mod.x=* nvme.a=b.c=d x-y-z.q\n")
+    (tmp_path / "modules").write_text("usb_storage delay_use=0\nnvme\nx_y_z\nother\n")
+    text = functions.read_text().replace("/proc/cmdline", str(tmp_path / "cmdline"))
+    functions.write_text(text.replace("/etc/kdump/modules", str(tmp_path / "modules")))
+    script = """
+        say() { :; }
+        gzip() { :; }
+        rm() { :; }
+        insmod() { shift; echo "$module: $*"; }
+        load_modules 2> /dev/null
+    """
+    rc, out = run(name, functions, script)
+    assert rc == 0
+    assert out.split("\n")[:-1] == ["usb_storage: delay_use=0 quirks=1:2:u", "nvme: a=b.c=d", "x_y_z: q", "other: "]
+
+
+@pytest.mark.parametrize("name", SHELLS)
 def test_an_existing_directory_is_never_used_again(name, functions, tmp_path):
     script = """
         date() { echo 2026-11-24-10:00:00; }

@@ -127,14 +127,32 @@ watch_over() {
 }
 
 # --- the way to the target ---
+# parameters_of MODULE: in $given, what the command line says for it, as modprobe would pass it and insmod does not.
+parameters_of() {
+    given=
+    for word in $arguments; do
+        owner=${word%%.*}
+        until [ "$owner" = "${owner#*-}" ]; do owner=${owner%%-*}_${owner#*-}; done
+        [ "$owner" != "$1" ] || given="$given ${word#*.}"
+    done
+}
+
 load_modules() {
+    set -f # the command line's words are no patterns
+    arguments=
+    read -r line < /proc/cmdline
+    for word in $line; do
+        case ${word%%=*} in *.*) arguments="$arguments $word" ;; esac
+    done
     # Packed until now: the kernel's first file system must not outgrow half of this little memory (see main).
     while read -r module parameters; do
         gzip -dc < "/usr/lib/kdump/$module.ko.gz" > /tmp/module.ko || say "the module $module cannot be unpacked"
+        parameters_of "$module"
         # shellcheck disable=SC2086 # several parameters are several words
-        insmod /tmp/module.ko $parameters || say "the module $module does not load"
+        insmod /tmp/module.ko $parameters $given || say "the module $module does not load"
         rm /tmp/module.ko "/usr/lib/kdump/$module.ko.gz"
     done < /etc/kdump/modules
+    set +f
 }
 
 array_runs() {
