@@ -162,5 +162,7 @@ def _summary(found: Dict[str, Any]) -> str:
 
 
 def _say(text: str) -> None:
-    print("vmcore.kdump: " + text)
+    # What the terminal or the journal cannot show (a path of other bytes than UTF-8) must not end the arming.
+    encoding = sys.stdout.encoding or "ascii"
+    print("vmcore.kdump: " + text.encode(encoding, "backslashreplace").decode(encoding))
     sys.stdout.flush()

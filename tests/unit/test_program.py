@@ -3,7 +3,9 @@
 """The boot-time program, with the building of the image itself left out."""
 
 import errno
+import io
 import json
+import sys
 
 import pytest
 
@@ -143,3 +145,11 @@ def test_wrong_usage(host, capsys):
         with pytest.raises(SystemExit) as caught:
             program.main(arguments, host)
         assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_path_that_cannot_be_shown_does_not_end_the_arming(monkeypatch, encoding):
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding=encoding, errors="strict"))
+    program._say("create the directory /srv/caf\udce9 caf\u00e9")
+    assert out.getvalue().startswith(b"vmcore.kdump: create the directory /srv/caf\\udce9 caf")
