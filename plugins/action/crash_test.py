@@ -49,7 +49,8 @@ class ActionModule(ActionBase):
             }
         )
         self._vars = task_vars or {}
-        self._name = self._vars.get("inventory_hostname", "the host")
+        # With delegate_to it is that host which crashes.
+        self._name = self._task.delegate_to or self._vars.get("inventory_hostname", "the host")
         try:
             result.update(self._test(args))
         except Failure as failure:
@@ -62,6 +63,8 @@ class ActionModule(ActionBase):
                 "This task crashes the host, so it has to be confirmed. "
                 "Set confirm to true (the playbook crash_test: -e kdump_crash_test=true)."
             )
+        if args["timeout"] < 1:
+            raise Failure(f"timeout cannot be {args['timeout']}: nobody would wait for the host. Give it in seconds.")
         if self._connection.transport == "local":
             raise Failure("This task would crash the controller itself, over its local connection. Name another host.")
         before = self._host_part("observe")
@@ -172,6 +175,11 @@ class ActionModule(ActionBase):
             raise Failure(
                 f"{dump['path']} is whole, and {dump['directory']}/vmcore-dmesg.txt does not hold the marker of this crash "
                 f"({marker}): it is of another crash, or its log was lost. It says: {dump['panic'] or 'nothing'}", **known
+            )  # fmt: skip
+        if dump["path"].endswith("-incomplete") or (dump["capture"] or {}).get("status"):
+            raise Failure(
+                f"{dump['path']} reads as whole, and the capture kernel says that the dump failed. {told_by_capture(dump)}",
+                **known
             )  # fmt: skip
         captured_by = (dump["capture"] or {}).get("digest", before["inputs"]["digest"])
         if captured_by != before["inputs"]["digest"]:

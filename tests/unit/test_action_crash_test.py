@@ -43,6 +43,7 @@ class Guest:
         self.deep = {"verdict": "complete", "problems": []}
         self.answers = [None, None, "boot-2"]  # boot ids that polls see; None: no answer; the last one stays
         self.dies = True
+        self.path = NEW + "/vmcore"
         self.calls = []
         self.clock = 0.0
 
@@ -50,7 +51,7 @@ class Guest:
         part = module_args.get("host_part", {})
         self.calls.append(part.get("phase", module_name))
         if module_name == "vmcore.kdump.vmcore_info":
-            assert module_args == {"paths": [NEW + "/vmcore"], "deep": True}
+            assert module_args == {"paths": [self.path], "deep": True}
             return {"vmcores": [self.deep]}
         if part["phase"] == "observe":
             crashed = "trigger" in self.calls
@@ -73,7 +74,7 @@ class Guest:
         self.clock += seconds
 
 
-def run(guest, check_mode=False, transport="ssh", **args):
+def run(guest, check_mode=False, transport="ssh", delegate_to=None, **args):
     connection = mock.MagicMock(transport=transport)
     connection._shell.tmpdir = None
     task = mock.MagicMock(
@@ -81,6 +82,7 @@ def run(guest, check_mode=False, transport="ssh", **args):
         check_mode=check_mode,
         async_val=0,
         action=crash_test.MODULE,
+        delegate_to=delegate_to,
     )
     action = crash_test.ActionModule(task, connection, mock.MagicMock(), None, mock.MagicMock(), None)
     clock = mock.MagicMock(monotonic=lambda: guest.clock, sleep=guest.sleep)
@@ -107,6 +109,7 @@ def test_a_host_that_delivers_is_proven():
 
 REFUSED = {
     "not confirmed": ({}, {"confirm": False}, "kdump_crash_test=true"),
+    "no time to wait": ({}, {"timeout": 0}, "timeout cannot be 0"),
     "the controller's connection": ({}, {"transport": "local"}, "controller itself"),
     "the controller's kernel": ({"boot_id": "controller"}, {}, "controller's own kernel"),
     "unprotected": (
@@ -138,6 +141,10 @@ def test_check_mode_says_what_it_would_do_and_crashes_nothing(readiness):
     result = run(guest, check_mode=True)
     assert result["changed"] and "Would crash canary" in result["msg"]
     assert guest.calls == ["observe"]
+
+
+def test_the_host_that_is_delegated_to_is_named():
+    assert "Would crash other and" in run(Guest(), check_mode=True, delegate_to="other")["msg"]
 
 
 def test_a_parameter_that_is_none_is_refused():
@@ -199,6 +206,17 @@ def test_a_dump_of_another_crash():
     guest = Guest()
     guest.after["vmcores"] = [dict(DUMP, marked=False, panic="Fatal exception")]
     fails(guest, "it is of another crash, or its log was lost. It says: Fatal exception", VERIFY)
+
+
+@pytest.mark.parametrize("changes", [
+    {"path": NEW + "/vmcore-incomplete"},
+    {"capture": dict(CAPTURE, status=1, phases=[{"name": "sync", "seconds": 1.0, "exit": 1}])},
+], ids=["not renamed", "its capture.json"])  # fmt: skip
+def test_a_dump_that_the_capture_kernel_says_failed(changes):
+    guest = Guest()
+    guest.after["vmcores"] = [dict(DUMP, **changes)]
+    guest.path = guest.after["vmcores"][0]["path"]
+    fails(guest, "the capture kernel says that the dump failed", VERIFY)
 
 
 def test_a_dump_by_another_image():
