@@ -112,8 +112,12 @@ def sysconfig_settings(machine: str, wanted: Dict[str, Any]) -> Dict[str, Any]:
     if append is None and remove is None and nr_cpus is None:
         return settings
     base = dict(sysconfig.defaults(machine), **settings)
-    removed = cmdline.split(_words(base["KDUMP_COMMANDLINE_REMOVE"]))
-    added = cmdline.without(cmdline.split(_words(base["KDUMP_COMMANDLINE_APPEND"])), remove or [])
+    base_removed = sysconfig.as_text(base["KDUMP_COMMANDLINE_REMOVE"])
+    base_added = sysconfig.as_text(base["KDUMP_COMMANDLINE_APPEND"])
+    if base_removed is None or base_added is None:
+        return settings  # as they are, for sysconfig.decide() to refuse
+    removed = cmdline.split(base_removed)
+    added = cmdline.without(cmdline.split(base_added), remove or [])
     if nr_cpus is not None:
         added = cmdline.without(added, ["nr_cpus", "maxcpus"]) + ["nr_cpus=%d" % nr_cpus]
     settings["KDUMP_COMMANDLINE_REMOVE"] = cmdline.join(
@@ -121,10 +125,6 @@ def sysconfig_settings(machine: str, wanted: Dict[str, Any]) -> Dict[str, Any]:
     )
     settings["KDUMP_COMMANDLINE_APPEND"] = cmdline.join(added + cmdline.split(append or ""))
     return settings
-
-
-def _words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 # --- what makes the kernel panic -----------------------------------------------------------------------------------

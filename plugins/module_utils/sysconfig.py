@@ -220,7 +220,7 @@ def edit(text: str, settings: Dict[str, Any], remove: List[str]) -> str:
     if problems:
         raise KdumpError(problems)
     for name in sorted(settings):
-        text = _set(text, name, _value(settings[name]) or "")
+        text = _set(text, name, as_text(settings[name]) or "")
     for entry in reversed(read(text)):
         if entry.name in remove:
             text = text[: entry.start] + text[entry.end :]
@@ -235,7 +235,7 @@ def _setting_problems(settings: Dict[str, Any], remove: List[str]) -> Iterator[P
     for name, value in settings.items():
         if name in remove:
             yield Problem("%s is in both settings and remove." % name, "Leave it out of one of the two.", name)
-        text = _value(value)
+        text = as_text(value)
         if text is None:
             hint = 'Put it in quotes ("yes", "1"), for YAML has made something else of it; `remove` removes it.'
             yield Problem("%s is neither text nor a number." % shown(name), hint, shown(name), shown(str(value)))
@@ -244,7 +244,7 @@ def _setting_problems(settings: Dict[str, Any], remove: List[str]) -> Iterator[P
             yield Problem("%s cannot be %s." % (shown(name), shown(text)), hint, shown(name), shown(text))
 
 
-def _value(value: Any) -> Optional[str]:
+def as_text(value: Any) -> Optional[str]:
     """A setting as text; None for what is neither text nor a number nor a list of these."""
     words = value if isinstance(value, list) else [value]
     return " ".join(map(str, words)) if all(word == "" or scalar(word) for word in words) else None

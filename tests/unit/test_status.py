@@ -204,6 +204,14 @@ def test_a_password_is_not_told(tmp_path, digest):
     assert (result["sysconfig"]["KDUMP_SMTP_PASSWORD"], result["sysconfig"]["KDUMP_SMTP_USER"]) == ("********", "kdump")
 
 
+@pytest.mark.parametrize("value", [None, True, [None]])
+def test_a_variable_that_is_no_text_is_refused_also_where_a_wish_is_added_to_it(tmp_path, digest, value):
+    host = Guest(tmp_path)
+    host.make_directories("/var/crash")
+    with pytest.raises(KdumpError, match="KDUMP_COMMANDLINE_APPEND is neither text nor a number"):
+        expect(host, sysconfig={"KDUMP_COMMANDLINE_APPEND": value}, nr_cpus=2)
+
+
 DIFFERENCES = {
     "nothing wanted": ({}, []),
     "the reservation it has": ({"crashkernel": "96M"}, []),
