@@ -72,10 +72,8 @@ def arm(host: Host, options: argparse.Namespace) -> int:
         release = options.kernel or settings.get("KDUMP_KERNELVER") or host.kernel.release
         _fresh_image(host, release, settings)
         request = dict(kexec.REQUEST, kernel=release)
-        plan = kexec.decide(host, request)
         loading = host.monotonic()
-        plan.apply(host)
-        if plan.changed:
+        if _load(host, release, request):
             _say("loaded in %.1f s: %s" % (host.monotonic() - loading, _summary(kexec.report(host, request))))
         else:
             _say("loaded already: %s" % _summary(kexec.report(host, request)))
@@ -140,6 +138,33 @@ def _fresh_image(host: Host, release: str, settings: Dict[str, str]) -> None:
         print("vmcore.kdump: WARNING: the capture image could not be built anew:\n%s" % error, file=sys.stderr)
         print("vmcore.kdump: WARNING: an OLDER one is loaded instead, %s: it captures as the host was configured when "
               "that was built." % old.path, file=sys.stderr)  # fmt: skip
+
+
+def _load(host: Host, release: str, request: Dict[str, Any]) -> bool:
+    """Whether there was anything to load. At boot, with nothing loaded to go back to, an older image may still load."""
+    try:
+        plan = kexec.decide(host, request)
+        plan.apply(host)
+        return plan.changed
+    except KdumpError as error:
+        older = [image for image in list(store.whole(host, release))[1:] if _fits(host, request, image.path)]
+        if kexec.is_loaded(host) or not older:
+            raise
+        print("vmcore.kdump: WARNING: the capture image could not be loaded:\n%s" % error, file=sys.stderr)
+        print("vmcore.kdump: WARNING: an OLDER one is loaded instead, %s: it captures as the host was configured when "
+              "that was built." % older[0].path, file=sys.stderr)  # fmt: skip
+    store.select(host, release, older[0].path)
+    kexec.decide(host, request).apply(host)
+    return True
+
+
+def _fits(host: Host, request: Dict[str, Any], image: str) -> bool:
+    """Whether nothing that can be seen beforehand speaks against loading an image."""
+    try:
+        kexec.decide(host, dict(request, initrd=image))
+    except KdumpError:
+        return False
+    return True
 
 
 def _build(host: Host, release: str, settings: Dict[str, str]) -> None:

@@ -101,6 +101,20 @@ def test_a_load_that_fails_is_an_exit_code_and_its_sentences(host, builder, caps
     assert "does not take " + KERNEL in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("too_large", [False, True])
+def test_at_boot_an_older_image_is_loaded_where_the_new_one_cannot_be(host, builder, capsys, too_large):
+    """A change that failed to load left the older image on the disk, and the host protected until it rebooted."""
+    old = host.image("old")
+    if too_large:
+        builder.text = "x" * (64 << 20)
+    else:
+        host.answers = [errno.ENOMEM]
+    assert program.main(["arm"], host) == 0
+    assert kexec.loaded(host).initrd == old and kexec.store.current(host, RELEASE).path == old
+    said = capsys.readouterr().err
+    assert "does not fit" in said and "OLDER" in said and old in said
+
+
 def test_build_does_not_load(host, builder):
     assert program.main(["build", "--kernel", RELEASE], host) == 0
     assert len(kexec.store.images(host)) == 1 and not host.calls

@@ -8,7 +8,7 @@ its sha256 tells whether it still is. A symbolic link named like the release say
 
 import json
 import re
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from ..layout import IMAGE_DIR
 from .contents import sha256_of
@@ -72,14 +72,18 @@ def load(host: Any, path: str) -> Optional[Manifest]:
 
 def current(host: Any, release: str) -> Optional[Manifest]:
     """The image in use for a kernel release, or the newest whole one if that is broken; None without any."""
+    return next(whole(host, release), None)
+
+
+def whole(host: Any, release: str) -> Iterator[Manifest]:
+    """The whole images of a kernel release: the one in use, then the others, the newest first."""
     paths = [path for path in images(host) if is_of(path, release)]
     paths = sorted(paths, key=lambda path: _written_at(host, path), reverse=True)
     in_use = selected(host, release)
-    for path in ([in_use] if in_use else []) + paths:
+    for path in ([in_use] if in_use else []) + [path for path in paths if path != in_use]:
         manifest = load(host, path)
         if manifest is not None and manifest.release == release:
-            return manifest
-    return None
+            yield manifest
 
 
 def images(host: Any) -> List[str]:
