@@ -233,13 +233,14 @@ def ssh_options(guest: Guest) -> Dict[str, str]:
         "HostKeyAlias": image.HOST_ALIAS,
         "StrictHostKeyChecking": "yes",
         "ConnectTimeout": "10",
+        # A guest that panics says no good-bye.
+        "ServerAliveInterval": "10",
     }
 
 
 def ssh_argv(guest: Guest, *command: str) -> List[str]:
     options = [word for key, value in ssh_options(guest).items() for word in ("-o", f"{key}={value}")]
-    alive = ["-o", "ServerAliveInterval=15", "-o", "LogLevel=ERROR"]
-    return ["ssh", "-F", "/dev/null", *options, *alive, "-p", str(guest.port), "root@127.0.0.1", *command]
+    return ["ssh", "-F", "/dev/null", *options, "-o", "LogLevel=ERROR", "-p", str(guest.port), "root@127.0.0.1", *command]
 
 
 def ssh(guest: Guest, command: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess:
