@@ -114,7 +114,8 @@ DEFAULT = {
     "saved entry is gone": ({"saved_entry": "fdbd-4.18.0"}, None, NEW),
     "loader.conf": ({}, "timeout 3\ndefault fdbd-5.14.0-70*\n", OLD),
     "loader.conf with the suffix": ({}, "default fdbd-0-rescue.conf", RESCUE),
-    "loader.conf names nothing": ({}, "default @saved", NEW),
+    "loader.conf names what is not there": ({}, "default gone.conf", NEW),
+    "loader.conf names what was never saved": ({}, "default @saved", NEW),
 }
 
 
@@ -130,6 +131,15 @@ def test_the_efi_variable_goes_before_loader_conf(host):
     host.write("/boot/loader/loader.conf", b"default fdbd-0-rescue.conf\n")
     host.write(
         "/sys/firmware/efi/efivars/LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f",
+        b"\7\0\0\0" + "fdbd-5.14.0-70.el9.x86_64.conf\0".encode("utf-16-le"),
+    )
+    assert [one.name for one in bls.entries(host) if one.default] == [OLD]
+
+
+def test_saved_is_what_systemd_boot_booted_last(host):
+    host.write("/boot/loader/loader.conf", b"default @saved\n")
+    host.write(
+        "/sys/firmware/efi/efivars/LoaderEntryLastBooted-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f",
         b"\7\0\0\0" + "fdbd-5.14.0-70.el9.x86_64.conf\0".encode("utf-16-le"),
     )
     assert [one.name for one in bls.entries(host) if one.default] == [OLD]

@@ -17,7 +17,7 @@ from .entry import Entry, arguments, edit, select, wrong
 ROOTS = ("/boot", "/efi", "/boot/efi")
 KERNEL_CMDLINE = "/etc/kernel/cmdline"  # what kernel-install gives to the entries of new kernels
 GRUBENV = ("/boot/grub2/grubenv", "/boot/grub/grubenv")
-_DEFAULT_VARIABLE = "/sys/firmware/efi/efivars/LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+_VARIABLE = "/sys/firmware/efi/efivars/%s-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 _FIELD = re.compile(r"[ \t]*(\S+)[ \t]*(.*)", re.DOTALL)
 _KERNELOPTS = re.compile(r"\$(?:kernelopts\b|\{kernelopts\})")
 
@@ -164,13 +164,21 @@ def _default(host: Any, files: List[File]) -> Optional[File]:
 
 
 def _told(host: Any) -> List[str]:
-    """systemd-boot(7): the EFI variable goes before the `default` of loader.conf; both may be patterns."""
-    variable = host.read(_DEFAULT_VARIABLE)[4:] if host.is_file(_DEFAULT_VARIABLE) else b""
-    wanted = [variable.decode("utf-16-le", "replace").rstrip("\0")]
+    """systemd-boot(7): the EFI variable goes before the `default` of loader.conf; both may be patterns.
+
+    loader.conf(5): `@saved` is the entry that was booted last, which systemd-boot keeps in another variable.
+    """
+    wanted = [_variable(host, "LoaderEntryDefault")]
     for root in ROOTS:
         lines = host.read_text(root + "/loader/loader.conf", "").splitlines()
         wanted += [value for key, value in (_field(line) for line in lines) if key == "default"]
-    return wanted
+    return [_variable(host, "LoaderEntryLastBooted") if one == "@saved" else one for one in wanted]
+
+
+def _variable(host: Any, name: str) -> str:
+    path = _VARIABLE % name
+    value = host.read(path)[4:] if host.is_file(path) else b""  # after four bytes of attributes
+    return str(value.decode("utf-16-le", "replace").rstrip("\0"))
 
 
 def version_key(version: str) -> List[Tuple[int, int, str]]:
