@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from pathlib import Path
@@ -72,12 +73,14 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             return {"changed": True, "msg": f"Would crash {self._name} and wait {args['timeout']} s for it.",
                     "readiness": before["readiness"], "reasons": before["reasons"]}  # fmt: skip
+        self._give_up_the_dead()
         marker = f"vmcore.kdump: crash test {secrets.token_hex(8)}"
         self._host_part("trigger", marker=marker, boot_id=before["boot_id"])
         panic_at = time.monotonic() + 1.0
         display.display(f"{self._name}: the kernel panics now")
         away = self._wait_until_back(before["boot_id"], panic_at, args["timeout"])
-        self.cleanup(force=True)  # the temporary directory may have been in memory
+        with contextlib.suppress(AnsibleError):
+            self.cleanup(force=True)  # the temporary directory may have been in memory
         after = self._wait_until_armed(before, marker, panic_at + args["timeout"])
         dump = self._verify(before, after, marker)
         done = self._host_part("record", proof=proof(before, dump, away))
@@ -106,6 +109,13 @@ class ActionModule(ActionBase):
             )  # fmt: skip
         if not host["can_panic"]:
             raise Failure(f"The kernel of {self._name} has no /proc/sysrq-trigger (CONFIG_MAGIC_SYSRQ).", **known)
+
+    def _give_up_the_dead(self) -> None:
+        """A machine that panics ends no connection: without this ssh would wait for it for ever."""
+        if self._connection.transport == "ssh":
+            given = self._connection.get_option("ssh_extra_args") or ""
+            alive = "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+            self._connection.set_option("ssh_extra_args", f"{given} {alive}".strip())
 
     # --- away ------------------------------------------------------------------------------------------------------
     def _wait_until_back(self, boot_id: str, panic_at: float, timeout: float) -> float:

@@ -79,7 +79,7 @@ def boot_apicid(cpuinfo: str) -> Optional[int]:
         name, dummy, value = (part.strip() for part in line.partition(":"))
         if name == "processor":
             processor = value
-        elif name == "apicid" and processor == "0" and value.isdigit():
+        elif name == "apicid" and processor == "0" and value.isdecimal():
             return int(value)
     return None
 

@@ -153,7 +153,7 @@ def _default(host: Any, files: List[File]) -> Optional[File]:
     newest = sorted(files, key=lambda file: version_key(file.version or file.id), reverse=True)
     newest.sort(key=lambda file: (not file.sort_key, file.sort_key))
     saved = _grubenv(host).get("saved_entry", "")
-    if saved.isdigit() and int(saved) < len(newest):
+    if saved.isdecimal() and int(saved) < len(newest):
         return newest[int(saved)]
     for wanted in [saved] + _told(host):
         pattern = re.compile(re.escape(wanted).replace(r"\*", ".*").replace(r"\?", ".") + r"\Z")
@@ -184,7 +184,7 @@ def _variable(host: Any, name: str) -> str:
 def version_key(version: str) -> List[Tuple[int, int, str]]:
     """A key that sorts versions as RPM does: numbers as numbers and above letters, a tilde below the end."""
     parts = re.findall(r"\d+|[A-Za-z]+|~", version)
-    keys = [(3, int(part), "") if part.isdigit() else (0, 0, "") if part == "~" else (2, 0, part) for part in parts]
+    keys = [(3, int(part), "") if part.isdecimal() else (0, 0, "") if part == "~" else (2, 0, part) for part in parts]
     return keys + [(1, 0, "")]
 
 
