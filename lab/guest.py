@@ -240,7 +240,18 @@ def ssh_options(guest: Guest) -> Dict[str, str]:
 
 def ssh_argv(guest: Guest, *command: str) -> List[str]:
     options = [word for key, value in ssh_options(guest).items() for word in ("-o", f"{key}={value}")]
-    return ["ssh", "-F", "/dev/null", *options, "-o", "LogLevel=ERROR", "-p", str(guest.port), "root@127.0.0.1", *command]
+    return [
+        "ssh",
+        "-F",
+        "/dev/null",
+        *options,
+        "-o",
+        "LogLevel=ERROR",
+        "-p",
+        str(guest.port),
+        "root@127.0.0.1",
+        *command,
+    ]
 
 
 def ssh(guest: Guest, command: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess:
