@@ -25,6 +25,11 @@ if not any(parent.name == "ansible_collections" for parent in ROOT.parents):
     _namespace("ansible_collections.vmcore.kdump", str(ROOT))
 
 # The machines that this runs on are shared: no test may fail for its time.
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
-hypothesis.settings.register_profile("thorough", deadline=None, max_examples=400)
+for name, examples in (("quick", 25), ("thorough", 400)):
+    hypothesis.settings.register_profile(
+        name,
+        deadline=None,
+        max_examples=examples,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
+    )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
