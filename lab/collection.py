@@ -40,11 +40,13 @@ class Ansible(NamedTuple):
 
     def module(self, host: str, name: str, **parameters: object) -> Dict:
         """Runs one module on one host and returns what it says; a failure too, as `failed` and `msg`."""
-        argv = [self.programs / "ansible", host, "--one-line", "-m", name, "-a", json.dumps(parameters)]
+        argv = [self.programs / "ansible", host, "-m", name]
+        argv += ["-a", json.dumps(parameters)] if parameters else []
         done = run(*argv, env=self.environment(), check=False)
-        if "{" not in done.stdout:
-            raise LabError(f"{name} on {host} gave no result: {done.stdout}{done.stderr}")
-        return json.loads(done.stdout[done.stdout.index("{") :])
+        before, arrow, result = done.stdout.partition(" => ")
+        if not arrow:
+            raise LabError(f"{name} on {host} gave no result: {before}{done.stderr}")
+        return {"failed": before.endswith("FAILED!"), **json.JSONDecoder().raw_decode(result)[0]}
 
 
 def install(programs: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:

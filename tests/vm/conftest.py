@@ -82,15 +82,20 @@ def programs():
 
 @pytest.fixture(scope="session")
 def host(programs, tmp_path_factory):
-    """A fresh guest with three empty disks, vdb to vdd. The tests of test_host.py use it one after another."""
+    """A fresh guest with three empty disks, vdb to vdd. The tests of test_host.py use it one after another.
+
+    VMCORE_KDUMP_KEEP_GUEST=yes neither makes it fresh nor takes it away, for work on a single test.
+    """
     scratch = tmp_path_factory.mktemp("collection")
     ansible = collection.Ansible(programs, collection.install(programs, scratch), scratch / "inventory.yml")
-    guest.down(NAME)
+    keep = os.environ.get("VMCORE_KDUMP_KEEP_GUEST") == "yes"
+    if not keep:
+        guest.down(NAME)
     suite = os.environ.get("VMCORE_KDUMP_SUITE", "trixie")
     one = guest.up(NAME, suite, memory=2048, cpus=2, disks=["1G"] * 3, port=0)
     ansible.inventory.write_text(guest.inventory([one]))
     yield Host(ansible, NAME)
-    if os.environ.get("VMCORE_KDUMP_KEEP_GUEST") != "yes":
+    if not keep:
         guest.down(NAME)
 
 

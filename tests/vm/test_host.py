@@ -108,7 +108,7 @@ def test_kill_9_during_a_converge_is_repaired_by_the_next(armed, lab_error, modu
     armed.converge(kdump_conf={"failure_action": "reboot"})
     state = armed.info()
     assert state["readiness"] == "armed", state["reasons"]
-    assert armed.ssh("find / -xdev -name '*.img.*' -path '*vmcore-kdump*' -o -xdev -name '.ansible_tmp*'") == ""
+    assert armed.ssh("find / -xdev -name '.*.vmcore-kdump.tmp'") == "", "what was half written is gone"
 
 
 def test_a_kernel_or_an_image_that_cannot_be_loaded_leaves_the_last_good_one(armed):
