@@ -20,6 +20,7 @@ check: .venv/bin/nox
 	$(NOX) lint "unit(version='3.6')" "unit(version='3.13')"
 
 test: .venv/bin/nox
+	python3 -m lab deps --tests
 	rm -rf .work/reports
 	$(NOX) lint unit sanity integration vm --report .work/reports/nox.json || true
 	python3 tests/summary.py .work/reports/nox.json .work/reports

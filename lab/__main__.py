@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
 
     packages = command("deps", "install the Debian packages that the lab needs")
     packages.add_argument("--print", action="store_true", help="only name them")
+    packages.add_argument("--tests", action="store_true", help="those that the unit tests use, too")
     build = command("image", "build the guests' disk image, unless it is there")
     suite(build)
     build.add_argument("--refresh", action="store_true", help="build it again with today's packages")
@@ -73,7 +74,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     args = parser().parse_args()
     if args.command == "deps":
-        print("\n".join(deps.PACKAGES)) if args.print else deps.install()
+        wanted = deps.PACKAGES + (deps.TEST_PACKAGES if args.tests else ())
+        print("\n".join(wanted)) if args.print else deps.install(wanted)
     elif args.command == "image":
         print(image.get(args.suite, args.refresh).directory)
     elif args.command == "up":

@@ -1,6 +1,6 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The Debian packages that the lab needs on its own machine: the one list of them."""
+"""The Debian packages that the lab and the tests need on their own machine: the one list of them."""
 
 import os
 
@@ -19,17 +19,19 @@ PACKAGES = (
     "qemu-system-x86",
     "qemu-utils",
 )
+# What the unit tests compare with; where one is missing they leave that comparison out.
+TEST_PACKAGES = ("busybox", "cpio", "shellcheck", "systemd", "zstd")
 
 
-def missing() -> list:
-    """Those of PACKAGES that dpkg does not call installed."""
-    query = run("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *PACKAGES, check=False)
+def missing(wanted: tuple) -> list:
+    """Those packages that dpkg does not call installed."""
+    query = run("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *wanted, check=False)
     installed = {line.split()[0] for line in query.stdout.splitlines() if line.endswith(" installed")}
-    return [package for package in PACKAGES if package not in installed]
+    return [package for package in wanted if package not in installed]
 
 
-def install() -> None:
-    packages = missing()
+def install(wanted: tuple = PACKAGES) -> None:
+    packages = missing(wanted)
     if not packages:
         return
     if os.geteuid() != 0:
@@ -38,5 +40,5 @@ def install() -> None:
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         run("apt-get", "--quiet", "update", env=environment)
         run("apt-get", "--quiet", "--yes", "--no-install-recommends", "install", *packages, env=environment)
-    if missing():
-        raise LabError(f"apt-get left these uninstalled: {', '.join(missing())}")
+    if missing(wanted):
+        raise LabError(f"apt-get left these uninstalled: {', '.join(missing(wanted))}")
