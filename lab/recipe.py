@@ -33,6 +33,8 @@ FILES = {
     "etc/systemd/network/80-user.network": "[Match]\nName=en* eth*\n\n[Network]\nDHCP=ipv4\n",
     "etc/apt/sources.list": "deb [trusted=yes] file:/srv/apt ./\n",
     "etc/apt/apt.conf.d/60lab": 'APT::Install-Recommends "false";\n',
+    # A package that brings something for the initrd makes it anew, minutes of emulation; a new kernel still gets its own.
+    "etc/initramfs-tools/update-initramfs.conf": "update_initramfs=no\nbackup_initramfs=no\n",
     "etc/default/grub": (
         "GRUB_DEFAULT=0\n"
         "GRUB_TIMEOUT=0\n"
