@@ -5,6 +5,7 @@
 A reboot takes a minute under emulation, so they are few: a crash reboots, and so does a power cut.
 """
 
+import os
 import time
 
 import pytest
@@ -22,6 +23,9 @@ VOLATILE = (
     "/tmp/",
     "/root/",
 )
+
+# Together they take a quarter of an hour under emulation.
+long = pytest.mark.skipif(os.environ.get("VMCORE_KDUMP_ALL") != "yes", reason="`make test-all` runs it")
 
 
 def snapshot(host):
@@ -87,7 +91,15 @@ def test_bad_input_is_refused_before_anything_is_touched(armed, lab_error, capfd
     assert armed.ssh(f"cat {CONF} /boot/grub/grub.cfg /run/vmcore-kdump/loaded.json | sha256sum") == before
 
 
-@pytest.mark.parametrize("module, delay", [("conf", 0.3), ("crashkernel", 1.0), ("initramfs", 1.5), ("kexec", 0.5)])
+@pytest.mark.parametrize(
+    "module, delay",
+    [
+        ("conf", 0.3),
+        pytest.param("crashkernel", 1.0, marks=long),
+        pytest.param("initramfs", 1.5, marks=long),
+        pytest.param("kexec", 0.5, marks=long),
+    ],
+)
 def test_kill_9_during_a_converge_is_repaired_by_the_next(armed, lab_error, module, delay):
     """Everything that a converge writes is gone or other, so that the killed module is in the middle of real work."""
     armed.ssh(
@@ -120,6 +132,7 @@ def test_a_kernel_or_an_image_that_cannot_be_loaded_leaves_the_last_good_one(arm
     assert armed.info()["readiness"] == "armed"
 
 
+@long
 def test_absent_leaves_nothing_behind(armed, fresh):
     armed.converge(kdump_state="absent", kdump_reboot_ok=False, kdump_conf={"failure_action": "reboot"})
     assert armed.ssh("cat /sys/kernel/kexec_crash_loaded") == "0"
@@ -170,7 +183,7 @@ TARGETS = {
 }
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ["xfs on LVM", pytest.param("btrfs on MD RAID1", marks=long)])
 def test_a_vmcore_arrives_on(armed, target):
     packages, make, fstab = TARGETS[target]
     armed.ssh(f"DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes install {packages}")
@@ -185,5 +198,6 @@ def test_a_vmcore_arrives_on(armed, target):
     assert (dump["verdict"], dump["problems"]) == ("complete", [])
 
 
+@long
 def test_after_all_this_a_converge_changes_nothing(armed):
     assert changed(armed.converge()) == []
