@@ -95,8 +95,8 @@ def test_bad_input_is_refused_before_anything_is_touched(armed, lab_error, capfd
     "module, delay",
     [
         ("conf", 0.3),
-        pytest.param("crashkernel", 1.0, marks=long),
-        pytest.param("initramfs", 1.5, marks=long),
+        ("crashkernel", 1.0),
+        ("initramfs", 1.5),
         pytest.param("kexec", 0.5, marks=long),
     ],
 )
