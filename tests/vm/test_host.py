@@ -97,7 +97,7 @@ def test_bad_input_is_refused_before_anything_is_touched(armed, lab_error, capfd
         ("conf", 0.3),
         ("crashkernel", 1.0),
         ("initramfs", 1.5),
-        pytest.param("kexec", 0.5, marks=long),
+        ("kexec", 0.5),
     ],
 )
 def test_kill_9_during_a_converge_is_repaired_by_the_next(armed, lab_error, module, delay):
