@@ -132,7 +132,6 @@ def test_a_kernel_or_an_image_that_cannot_be_loaded_leaves_the_last_good_one(arm
     assert armed.info()["readiness"] == "armed"
 
 
-@long
 def test_absent_leaves_nothing_behind(armed, fresh):
     armed.converge(kdump_state="absent", kdump_reboot_ok=False, kdump_conf={"failure_action": "reboot"})
     assert armed.ssh("cat /sys/kernel/kexec_crash_loaded") == "0"
