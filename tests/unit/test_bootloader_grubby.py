@@ -1,8 +1,6 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""fixtures/grubby-8.40-63.el9.txt is what grubby printed, command by command."""
-
-import pathlib
+"""transcripts/grubby-8.40-63.el9.txt is what grubby printed, command by command."""
 
 import pytest
 
@@ -10,8 +8,9 @@ from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
 from ansible_collections.vmcore.kdump.plugins.module_utils.bootloader import grubby
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
+from ansible_collections.vmcore.kdump.tests.contract.host import TRANSCRIPTS
 
-TRANSCRIPT = (pathlib.Path(__file__).parent / "fixtures" / "grubby-8.40-63.el9.txt").read_text()
+TRANSCRIPT = (TRANSCRIPTS / "grubby-8.40-63.el9.txt").read_text()
 NEW = "/boot/vmlinuz-5.14.0-503.11.1.el9_5.x86_64"
 OLD = "/boot/vmlinuz-5.14.0-427.13.1.el9_4.x86_64"
 RESCUE = "/boot/vmlinuz-0-rescue-fdbda188c010478586c8f758e03a9909"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """grubby, the Red Hat family's tool for boot entries: its argument lists and its output. Private to this collection.
 
-Source: grubby-bls of grubby 8.40-63.el9; tests/unit/fixtures/grubby-8.40-63.el9.txt is what it prints. It exits with 0
+Source: grubby-bls of grubby 8.40-63.el9; tests/contract/transcripts/grubby-8.40-63.el9.txt is what it prints. It exits with 0
 also where it changed nothing, so nothing is believed but a further `grubby --info`.
 """
 
