@@ -26,7 +26,6 @@ from lab.common import say, stage
 NAME = "benchmark"
 RESERVATIONS = ("96M", "128M", "192M")
 RESTART_SECONDS = 300
-BACK_SECONDS = 300
 PANIC = b"Kernel panic - not syncing"
 
 
@@ -35,24 +34,14 @@ def shell(machine: guest.Guest, command: str, check: bool = True) -> str:
 
 
 def reboot(machine: guest.Guest) -> None:
-    before = shell(machine, "cat /proc/sys/kernel/random/boot_id")
+    before = guest.boot_id(machine)
     shell(machine, "systemctl reboot", check=False)
-    wait_back(machine, before)
-
-
-def wait_back(machine: guest.Guest, boot_id: str) -> None:
-    deadline = time.monotonic() + BACK_SECONDS
-    while time.monotonic() < deadline:
-        done = guest.ssh(machine, "cat /proc/sys/kernel/random/boot_id", check=False, timeout=30)
-        if done.returncode == 0 and done.stdout.strip() != boot_id:
-            return
-        time.sleep(0.5)
-    raise SystemExit(f"{NAME} did not come back within {BACK_SECONDS} s:\n{guest.tail(machine)}")
+    guest.wait_for_reboot(machine, before)
 
 
 def crash(machine: guest.Guest) -> Optional[float]:
     """Seconds from the panic to the machine's restart; None where it never restarted by itself (it is then reset)."""
-    boot_id = shell(machine, "sync; cat /proc/sys/kernel/random/boot_id")
+    before = guest.boot_id(machine)
     events = ["virsh", "--connect", "qemu:///system", "event", "--domain", machine.domain, "--event", "reboot"]
     seen = machine.console.stat().st_size
     with subprocess.Popen([*events, "--timeout", str(RESTART_SECONDS)], stdout=subprocess.PIPE) as event:
@@ -62,7 +51,7 @@ def crash(machine: guest.Guest) -> Optional[float]:
         seconds = time.monotonic() - panicked
     if event.returncode != 0:
         guest.virsh("reset", machine.domain)
-    wait_back(machine, boot_id)
+    guest.wait_for_reboot(machine, before)
     return seconds if event.returncode == 0 else None
 
 

@@ -4,10 +4,11 @@
 
 import argparse
 import os
+import pathlib
 import re
 import sys
 
-from . import demo, deps, guest, image
+from . import collection, demo, deps, guest, image
 from .common import LabError
 
 
@@ -66,6 +67,8 @@ def parser() -> argparse.ArgumentParser:
         command(title, text).add_argument("name", type=name)
     command("list", "the guests there are")
     command("inventory", "an Ansible inventory of guests").add_argument("names", type=name, nargs="+")
+    built = command("collection", "build the collection's tarball, install it, print its collections path")
+    built.add_argument("directory", type=pathlib.Path, help="where to; nothing else may be kept in it")
     show = command("demo", "arm a guest, crash it, verify its vmcore, take it away")
     suite(show)
     return top
@@ -95,6 +98,8 @@ def main() -> None:
             print(f"{title}\t{one.suite}\t{one.accel}\t127.0.0.1:{one.port}")
     elif args.command == "inventory":
         print(guest.inventory([guest.find(title) for title in args.names]), end="")
+    elif args.command == "collection":
+        print(collection.install(collection.programs_on_path(), args.directory.absolute()))
     elif args.command == "demo":
         demo.main(args.suite)
 

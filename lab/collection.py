@@ -5,6 +5,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 from typing import Dict, NamedTuple
 
@@ -49,9 +50,20 @@ class Ansible(NamedTuple):
         return {"failed": before.endswith("FAILED!"), **json.JSONDecoder().raw_decode(result)[0]}
 
 
+def programs_on_path() -> pathlib.Path:
+    """The directory of the ansible-core that a shell would run."""
+    galaxy = shutil.which("ansible-galaxy")
+    if galaxy is None:
+        raise LabError("There is no ansible-galaxy on PATH: activate the environment that has ansible-core.")
+    return pathlib.Path(galaxy).parent
+
+
 def install(programs: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:
-    """Builds the tarball in a directory and installs it there; returns the collections path."""
+    """Builds the tarball in a directory, which is the lab's own, and installs it there; returns the collections path."""
     galaxy = programs / "ansible-galaxy"
+    directory.mkdir(parents=True, exist_ok=True)
+    for older in directory.glob("vmcore-kdump-*.tar.gz"):
+        older.unlink()
     config = directory / "ansible.cfg"
     config.write_text("", encoding="ascii")  # nobody's settings
     environment = {**os.environ, "ANSIBLE_CONFIG": str(config)}

@@ -212,9 +212,10 @@ def down(name: str) -> None:
     virsh("undefine", DOMAIN_PREFIX + name, check=False)
     if DOMAIN_PREFIX + name in virsh("list", "--all", "--name").stdout.split():
         raise LabError(f"libvirt did not let go of {DOMAIN_PREFIX + name}: try `virsh destroy` by hand.")
-    if (guests_dir() / name).exists():
-        shutil.rmtree(guests_dir() / name)
-        say(f"guest {name} is gone")
+    with locked("down", "another guest to be taken away"):
+        if (guests_dir() / name).exists():
+            shutil.rmtree(guests_dir() / name)
+            say(f"guest {name} is gone")
 
 
 def free_port() -> int:
@@ -269,6 +270,23 @@ def wait_for_ssh(guest: Guest, seconds: float = BOOT_SECONDS) -> None:
             raise LabError(f"Guest {guest.name} stopped while it was booting. The end of its console:\n{tail(guest)}")
         time.sleep(0.5)
     raise LabError(f"Guest {guest.name} has no ssh after {seconds:.0f} s. The end of its console:\n{tail(guest)}")
+
+
+def boot_id(guest: Guest) -> str:
+    """What tells one boot of a guest from another; the guest has written everything to its disks by then."""
+    return ssh(guest, "sync; cat /proc/sys/kernel/random/boot_id").stdout.strip()
+
+
+def wait_for_reboot(guest: Guest, before: str, seconds: float = BOOT_SECONDS) -> None:
+    """Waits until the guest takes commands in another boot than the one with that boot_id."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if greets(guest.port):
+            done = ssh(guest, "cat /proc/sys/kernel/random/boot_id", check=False)
+            if done.returncode == 0 and done.stdout.strip() != before:
+                return
+        time.sleep(0.5)
+    raise LabError(f"Guest {guest.name} is not back after {seconds:.0f} s. The end of its console:\n{tail(guest)}")
 
 
 def greets(port: int) -> bool:

@@ -16,6 +16,9 @@ import tempfile
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from lab import collection  # noqa: E402
 
 
 class Ansible:
@@ -41,11 +44,6 @@ class Ansible:
         done = subprocess.run(argv, cwd=self.work, env=self.env, capture_output=True, text=True, check=False)
         assert not check or done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
         return done
-
-    def install(self):
-        self.command("ansible-galaxy", "collection", "build", ROOT, "--output-path", self.work)
-        tarball = next(self.work.glob("vmcore-kdump-*.tar.gz"))
-        self.command("ansible-galaxy", "collection", "install", tarball, "--offline", "-p", self.collections)
 
     def tasks(self, *tasks, check=False):
         """Run the tasks on this machine, going on after a failed one; what each of them returned.
@@ -80,7 +78,5 @@ def ansible():
     if given:
         shutil.rmtree(given, ignore_errors=True)
     work = pathlib.Path(given or tempfile.mkdtemp(prefix="kdump-integration-"))
-    work.mkdir(parents=True, exist_ok=True)
-    installed = Ansible(work)
-    installed.install()
-    return installed
+    collection.install(collection.programs_on_path(), work)
+    return Ansible(work)

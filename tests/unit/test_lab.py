@@ -4,7 +4,9 @@
 
 import json
 import pathlib
+import subprocess
 import sys
+import threading
 import xml.etree.ElementTree
 
 import pytest
@@ -14,7 +16,7 @@ if sys.version_info < (3, 10):
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from lab import __main__ as cli
-from lab import common, guest, image, recipe
+from lab import collection, common, guest, image, recipe
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 
@@ -124,3 +126,53 @@ def test_bad_arguments_are_refused(argv):
     with pytest.raises(SystemExit) as error:
         cli.parser().parse_args(argv)
     assert error.value.code == 2
+
+
+def test_two_that_take_a_guest_away_at_once_do_not_disturb_each_other(monkeypatch):
+    monkeypatch.setattr(guest, "ensure_libvirt", lambda: False)
+    monkeypatch.setattr(guest, "virsh", lambda *argv, check=True: subprocess.CompletedProcess(argv, 0, "", ""))
+    directory = guest.guests_dir() / "g1"
+    directory.mkdir()
+    for number in range(500):
+        (directory / str(number)).touch()
+    errors = []
+
+    def take_away():
+        try:
+            guest.down("g1")
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=take_away) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert not directory.exists()
+
+
+def test_a_reboot_is_over_when_another_boot_answers(monkeypatch):
+    answers = iter([(255, ""), (0, "old\n"), (1, ""), (0, "new\n"), (0, "never asked\n")])
+    monkeypatch.setattr(guest, "greets", lambda port: True)
+    monkeypatch.setattr(guest.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(
+        guest, "ssh", lambda *argv, check=True: subprocess.CompletedProcess(argv, *next(answers), stderr="")
+    )
+    guest.wait_for_reboot(make_guest(), "old")
+    assert next(answers) == (0, "never asked\n")
+
+
+def test_a_guest_that_does_not_come_back_is_told_with_its_console(monkeypatch):
+    monkeypatch.setattr(guest, "greets", lambda port: False)
+    machine = make_guest()
+    machine.directory.mkdir()
+    machine.console.write_text("Kernel panic - not syncing")
+    with pytest.raises(common.LabError, match="g1 is not back after 0 s(.|\n)*Kernel panic"):
+        guest.wait_for_reboot(machine, "old", seconds=0.01)
+
+
+def test_without_an_ansible_on_path_it_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(common.LabError, match="no ansible-galaxy on PATH"):
+        collection.programs_on_path()
