@@ -38,18 +38,20 @@ class ActionModule(ActionBase):
     """Runs once for one host."""
 
     TRANSFERS_FILES = False
-    _VALID_ARGS = frozenset(("trigger", "timeout", "confirm"))
+    _VALID_ARGS = frozenset(("engine", "trigger", "timeout", "confirm"))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         dummy, args = self.validate_argument_spec(
             argument_spec={
+                "engine": {"type": "str", "choices": ["auto", "native", "kdumpctl", "kdump-tools"], "default": "auto"},
                 "trigger": {"type": "str", "choices": ["sysrq"], "default": "sysrq"},
                 "timeout": {"type": "int", "default": 900},
                 "confirm": {"type": "bool", "default": False},
             }
         )
         self._vars = task_vars or {}
+        self._engine = args["engine"]
         # With delegate_to it is that host which crashes.
         self._name = self._task.delegate_to or self._vars.get("inventory_hostname", "the host")
         try:
@@ -218,7 +220,7 @@ class ActionModule(ActionBase):
 
     # --- modules ---------------------------------------------------------------------------------------------------
     def _host_part(self, phase: str, **values: Any) -> dict[str, Any]:
-        return self._execute(MODULE, {"host_part": dict(values, phase=phase)})
+        return self._execute(MODULE, {"engine": self._engine, "host_part": dict(values, phase=phase)})
 
     def _execute(self, module: str, args: dict[str, Any]) -> dict[str, Any]:
         result = self._execute_module(module_name=module, module_args=args, task_vars=self._vars)

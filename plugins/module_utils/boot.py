@@ -203,14 +203,14 @@ def decide(host: Any, state: str, python: str, program: str = _PACKAGE + ".progr
             "Unmask it (systemctl unmask %s), then run again." % layout.UNIT_NAME,
         )
     if state == "absent":
-        return Plan(_disable(host) + _remove_all(host))
+        return Plan(disarm(host) + _unload(host) + _remove_all(host))
     python = stable_python(host, python)
     if any(char in python for char in " \t\n\"'\\$%{}"):
         raise fail("The interpreter %s has characters in its path that a unit cannot hold." % python,
                    "Set ansible_python_interpreter to another.")  # fmt: skip
     steps, written = _install(host, python, program)
     if state == "disabled":
-        return Plan(steps + _reload_steps(host, written) + _disable(host))
+        return Plan(steps + _reload_steps(host, written) + disarm(host) + _unload(host))
     linked = _enable(host)
     return Plan(steps + linked + _reload_steps(host, written + ([layout.UNIT_LINK] if linked else [])))
 
@@ -287,14 +287,18 @@ def _enable(host: Any) -> List[Step]:
     )]  # fmt: skip
 
 
-def _disable(host: Any) -> List[Step]:
-    """Not started at boot, and what this collection has loaded unloaded."""
-    steps = []
-    if host.readlink(layout.UNIT_LINK) is not None:
-        steps.append(Step(
-            "disable " + layout.UNIT_NAME, lambda target: target.remove(layout.UNIT_LINK), "enabled\n", "disabled\n",
-        ))  # fmt: skip
-        steps += _reload_steps(host, [layout.UNIT_LINK])
+def disarm(host: Any) -> List[Step]:
+    """Not started at boot, which also keeps the hooks of kernel packages quiet; what is loaded stays."""
+    if host.readlink(layout.UNIT_LINK) is None:
+        return []
+    return [Step(
+        "disable " + layout.UNIT_NAME, lambda target: target.remove(layout.UNIT_LINK), "enabled\n", "disabled\n",
+    )] + _reload_steps(host, [layout.UNIT_LINK])  # fmt: skip
+
+
+def _unload(host: Any) -> List[Step]:
+    """What this engine has loaded."""
+    steps: List[Step] = []
     for kind in ("crash", "reboot"):
         # Hardened hosts set kernel.kexec_load_disabled once they are armed: there a reboot unloads.
         if kexec.loaded(host, kind) and not kexec.facts(host, kind).disabled:
@@ -327,7 +331,8 @@ def _command(argv: List[str]) -> Step:
 def _remove_all(host: Any) -> List[Step]:
     """Every file that this collection keeps on a host, and then its own directories."""
     paths = [layout.UNIT, layout.UDEV_RULE, layout.HOOK_POSTINST, layout.HOOK_POSTRM, layout.HOOK_INSTALL]
-    folders = [layout.PROGRAM.rpartition("/")[0], layout.IMAGE_DIR, layout.STATE_DIR, layout.RUN_DIR]
+    folders = [layout.PROGRAM.rpartition("/")[0], layout.IMAGE_DIR] + layout.ENGINE_DIRS
+    folders += [layout.STATE_DIR, layout.RUN_DIR]
     for folder in folders:
         inside = [folder + "/" + name for name in host.listdir(folder)]
         paths += [path for path in inside if not host.is_dir(path)]

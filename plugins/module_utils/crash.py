@@ -17,7 +17,7 @@ _DMESG = "vmcore-dmesg.txt"
 
 def observe(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
     """What module info says, which boot this is, and every dump there is: `marked` tells whether its log has the marker."""
-    seen = status.report(status.observe(host, "native", params["vmcores"]))
+    seen = status.report(status.observe(host, params["engine"], params["vmcores"]))
     directory = seen["target"]["directory"]
     for dump in seen["vmcores"]:
         dump["marked"] = bool(params["marker"]) and _is_marked(host, dump["directory"], params["marker"])
@@ -62,7 +62,7 @@ def record(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
     values = dict(given, inputs=inputs, proven_at=host.now(), recommended_crashkernel=recommended)
     seen = proof.Proof(**values)
     proof.save(host, seen)
-    now = status.observe(host, "native", 0)
+    now = status.observe(host, params["engine"], 0)
     return {"proof": seen.as_dict(), "readiness": now.verdict.readiness,
             "reasons": [problem.as_dict() for problem in now.verdict.reasons]}  # fmt: skip
 
@@ -80,4 +80,4 @@ def run(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
             "A crash test cannot be made by the module alone: somebody has to wait for the host while it is away.",
             "Use the task vmcore.kdump.crash_test in a playbook, where its action plugin runs, on the controller.",
         )
-    return PHASES[part["phase"]](host, part)
+    return PHASES[part["phase"]](host, dict(part, engine=params["engine"]))

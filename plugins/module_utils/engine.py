@@ -1,16 +1,22 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which kdump a host has or gets, and the packages that it needs. Private to this collection."""
+"""Which kdump a host has or gets, its driver, and the packages that it needs. Private to this collection.
 
-from typing import Any, Dict, List, Set
+The one file that knows all engines: what they do together (one in charge, the others quiet) is decided here.
+"""
 
-from . import sysconfig
-from .problems import KdumpError
+from typing import Any, Dict, List, Mapping, Set
+
+from . import boot, sysconfig
+from .engines import native
+from .plan import Plan
+from .problems import KdumpError, fail
 
 NATIVE = "native"
 KDUMPCTL = "kdumpctl"
 KDUMP_TOOLS = "kdump-tools"
 CHOICES = ["auto", NATIVE, KDUMPCTL, KDUMP_TOOLS]
+DRIVERS: Dict[str, Any] = {NATIVE: native}
 
 # Amazon Linux 2023 and Oracle Linux name fedora as what they are like; Amazon Linux 2 names rhel.
 _RED_HAT = {"rhel", "fedora", "centos", "almalinux", "rocky", "ol", "amzn"}
@@ -61,3 +67,35 @@ def packages_missing(host: Any, engine: str) -> List[str]:
         return [] if host.which(program) else [package]
     packages = _PACKAGES[host_family(host)]
     return [package for program, package in packages.items() if not host.which(program)]
+
+
+def driver(name: str) -> Any:
+    """The module of an engine; what it has is in engines/driver.py."""
+    if name not in DRIVERS:
+        raise fail(
+            "The engine %s comes in a later release." % name,
+            "Set engine (in the role: kdump_engine) to native, which works on this host too.", "engine", name,
+        )  # fmt: skip
+    return DRIVERS[name]
+
+
+def chosen(host: Any, params: Mapping[str, Any]) -> Any:
+    """The driver that a module's parameter `engine` means on this host."""
+    return driver(choose(host, params["engine"]))
+
+
+def others(name: str) -> List[Any]:
+    return [module for other, module in DRIVERS.items() if other != name]
+
+
+def boot_plan(host: Any, name: str, state: str, **how: Any) -> Plan:
+    """The plan for what arms a host at boot: this engine alone (present), nothing (disabled), as if we had not been.
+
+    present and disabled keep the other engines from starting at boot; what they have loaded stays until this one loads
+    over it. absent takes away all that is this collection's, whichever engine it was made for.
+    """
+    plan = driver(name).boot_plan(host, state, **how)
+    if state != "absent":
+        return Plan(plan.steps + [step for other in others(name) for step in other.disarm(host)])
+    steps = plan.steps + [step for other in others(name) for step in other.unblock(host)]
+    return Plan(steps if name == NATIVE else steps + boot.decide(host, "absent", **how).steps)

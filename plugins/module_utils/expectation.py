@@ -9,12 +9,11 @@ import contextlib
 import re
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from . import cmdline, conf, conf_state, layout, readiness, reservation, sysconfig
-from .engine import NATIVE
-from .image import build
-from .problems import KdumpError, Problem, fail, shown
+from . import conf, conf_state, engine, layout, readiness, reservation, sysconfig
+from .engines.driver import Configuration
+from .problems import KdumpError, Missing, Parts, Problem, shown
 from .scalars import scalar
-from .status import Parts, Status
+from .status import Status
 
 _READINESS = [
     (readiness.UNPROTECTED,), (readiness.PENDING_REBOOT,), (readiness.ARMED, readiness.STALE), (readiness.PROVEN,),
@@ -25,25 +24,23 @@ _TRIGGER_LINE = re.compile(r"^\s*-?([\w.]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 
 
 class Expected(NamedTuple):
-    """`differs`: the parts of the host that are not as wanted. `sysconfig`: the settings that the wishes come to."""
+    """`differs`: the parts of the host that are not as wanted. `path` and `settings`: the file of shell assignments that
+    the engine goes by, and what the wishes come to there."""
 
     differs: List[str]
-    sysconfig: Dict[str, Any]
+    path: str
+    settings: Dict[str, Any]
 
 
 def judge(host: Any, status: Status, wanted: Dict[str, Any]) -> Expected:
     """KdumpError with everything that is wrong with what is wanted, on this host, all parts together."""
-    if status.engine != NATIVE:
-        raise fail(
-            "The engine %s, which this host has, comes in a later release." % status.engine,
-            "Set engine (in the role: kdump_engine) to native, which works on this host too.", "engine", status.engine,
-        )  # fmt: skip
+    driver = engine.driver(status.engine)
     parts = Parts()
-    settings = sysconfig_settings(host.kernel.machine, wanted)
+    expected = parts.of({"path": driver.SETTINGS, "settings": {}}, driver.expected, host, wanted)
     differs = []
     for name, part, arguments in (
-        ("conf", _conf_differs, (wanted.get("conf") or {}, status)),
-        ("sysconfig", _sysconfig_differs, (settings, wanted.get("nr_cpus"))),
+        ("conf", _conf_differs, (wanted.get("conf") or {}, expected["settings"], status)),
+        ("sysconfig", _sysconfig_differs, (expected["path"], expected["settings"])),
         ("crashkernel", _crashkernel_differs, (wanted.get("crashkernel"), wanted.get("kernels") or ["ALL"])),
         ("triggers", _triggers_differ, (wanted.get("triggers"),)),
         ("readiness", _readiness_differs, (wanted.get("readiness"), status)),
@@ -52,20 +49,27 @@ def judge(host: Any, status: Status, wanted: Dict[str, Any]) -> Expected:
             differs.append(name)
     if parts.errors:
         raise KdumpError(parts.errors)
-    return Expected(differs, settings)
+    return Expected(differs, expected["path"], expected["settings"])
 
 
-def _conf_differs(host: Any, options: Dict[str, Any], status: Status) -> bool:
+def _conf_differs(host: Any, options: Dict[str, Any], settings: Dict[str, Any], status: Status) -> bool:
     """Also builds the capture image in thought, so that a target that it cannot dump to is refused here."""
+    driver = engine.driver(status.engine)
+    if not driver.CONF:
+        return False
     params = {
-        "path": layout.CONF, "options": options, "remove": [], "purge": False, "backup": False, "check_host": True,
+        "path": driver.CONF, "options": options, "remove": [], "purge": False, "backup": False, "check_host": True,
         "create_path": True, "_check": True,
     }  # fmt: skip
     parts = Parts()
     plan = parts.of(None, conf_state.decide, host, params)
-    after = conf.attempt(status.text or "", options, [], False)[0]  # what is refused, decide() has named
+    before = status.configuration
+    after = conf.attempt(before.text or "", options, [], False)[0]  # what is refused, decide() has named
+    texts = {name: sysconfig.as_text(value) or "" for name, value in settings.items()}
     building = Parts()
-    building.of(None, _wanted_digest, host, status.release, conf.parse(after), status.settings.get("KDUMP_BOOTDIR", ""))
+    building.of(
+        None, _wanted_digest, host, driver, Configuration(after, conf.parse(after), dict(before.settings, **texts))
+    )
     named = [(problem.option, problem.value) for problem in parts.errors if problem.value]
     problems = parts.errors + [problem for problem in building.errors if (problem.option, problem.value) not in named]
     if problems:
@@ -73,15 +77,13 @@ def _conf_differs(host: Any, options: Dict[str, Any], status: Status) -> bool:
     return plan is not None and plan.changed
 
 
-def _wanted_digest(host: Any, release: str, wanted: conf.Conf, bootdir: str) -> None:
-    with contextlib.suppress(build.Missing):  # programs that are not there yet will be installed
-        build.wanted_digest(host, release, wanted, bootdir)
+def _wanted_digest(host: Any, driver: Any, wanted: Configuration) -> None:
+    with contextlib.suppress(Missing):  # programs that are not there yet will be installed
+        driver.wanted_digest(host, driver.release(host, wanted), wanted)
 
 
-def _sysconfig_differs(host: Any, settings: Dict[str, Any], nr_cpus: Optional[int]) -> bool:
-    if nr_cpus is not None and nr_cpus < 1:
-        raise fail("The capture kernel cannot run on %d CPUs." % nr_cpus, "Give 1 or more.", "nr_cpus", str(nr_cpus))
-    return sysconfig.decide(host, {"path": layout.SYSCONFIG, "settings": settings, "remove": []}).changed
+def _sysconfig_differs(host: Any, path: str, settings: Dict[str, Any]) -> bool:
+    return sysconfig.decide(host, {"path": path, "settings": settings, "remove": []}).changed
 
 
 def _crashkernel_differs(host: Any, value: Any, kernels: List[str]) -> bool:
@@ -98,33 +100,6 @@ def _readiness_differs(host: Any, wanted: str, status: Status) -> bool:
 
 def _rank(state: str) -> int:
     return next(number for number, states in enumerate(_READINESS) if state in states)
-
-
-# --- the capture kernel's command line -----------------------------------------------------------------------------
-def sysconfig_settings(machine: str, wanted: Dict[str, Any]) -> Dict[str, Any]:
-    """What /etc/sysconfig/kdump has to hold for the wishes cmdline_append, cmdline_remove and nr_cpus, beside sysconfig.
-
-    They are written into the file, and not given to one load only, so that the next boot loads the same. They go on top
-    of the variables that are set explicitly, and of kdump-utils' defaults for this architecture otherwise.
-    """
-    settings = dict(wanted.get("sysconfig") or {})
-    append, remove, nr_cpus = wanted.get("cmdline_append"), wanted.get("cmdline_remove"), wanted.get("nr_cpus")
-    if append is None and remove is None and nr_cpus is None:
-        return settings
-    base = dict(sysconfig.defaults(machine), **settings)
-    base_removed = sysconfig.as_text(base["KDUMP_COMMANDLINE_REMOVE"])
-    base_added = sysconfig.as_text(base["KDUMP_COMMANDLINE_APPEND"])
-    if base_removed is None or base_added is None:
-        return settings  # as they are, for sysconfig.decide() to refuse
-    removed = cmdline.split(base_removed)
-    added = cmdline.without(cmdline.split(base_added), remove or [])
-    if nr_cpus is not None:
-        added = cmdline.without(added, ["nr_cpus", "maxcpus"]) + ["nr_cpus=%d" % nr_cpus]
-    settings["KDUMP_COMMANDLINE_REMOVE"] = cmdline.join(
-        removed + [name for name in remove or [] if name not in removed]
-    )
-    settings["KDUMP_COMMANDLINE_APPEND"] = cmdline.join(added + cmdline.split(append or ""))
-    return settings
 
 
 # --- what makes the kernel panic -----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from .kexec_state import (
     hardware,
     is_graviton,
     is_loaded,
+    last_load,
     live_update,
     loaded,
     reserved_bytes,
@@ -89,9 +90,10 @@ def decide(host: Any, params: Mapping[str, Any]) -> Plan:
     if problems or inputs is None:
         raise KdumpError(problems)
     wanted, needed = inputs
+    previous = last_load(host, kind)
     return Plan([Step(
         "load the %s kernel %s" % (kind, wanted.kernel),
-        lambda target: _load(target, wanted, present, needed),
+        lambda target: _load(target, wanted, previous, needed),
         _shown(present) if present else "",
         _shown(wanted),
     )])  # fmt: skip

@@ -11,6 +11,7 @@ from .kexec_errors import Facts
 
 _CAP_SYS_BOOT = 22  # include/uapi/linux/capability.h
 _EFIVARS = "/sys/firmware/efi/efivars/%s-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+METHODS = ("kexec_file_load", "kexec-tools")  # of the native engine
 
 
 class Loaded(NamedTuple):
@@ -24,7 +25,7 @@ class Loaded(NamedTuple):
     digest: str  # of the native image's inputs; "" for another initrd
     cmdline: str
     hardware: str  # the CPUs and the memory that the loaded kernel was told of
-    method: str = ""  # kexec_file_load, kexec-tools; "" while it is only wanted
+    method: str = ""  # kexec_file_load, kexec-tools, or the engine whose tools loaded it; "" while it is only wanted
     loaded_at: str = ""  # 2026-11-24T10:50:00Z
 
 
@@ -53,7 +54,13 @@ def is_loaded(host: Any, kind: str = "crash") -> bool:
 
 
 def loaded(host: Any, kind: str = "crash") -> Optional[Loaded]:
-    """What this collection has loaded; None when nothing is loaded, or something of which nothing is known."""
+    """What the native engine has loaded; None when nothing is loaded, or something else."""
+    found = last_load(host, kind)
+    return found if found is not None and found.method in METHODS else None
+
+
+def last_load(host: Any, kind: str = "crash") -> Optional[Loaded]:
+    """What this collection has loaded last, by whichever engine, if something is loaded still."""
     if not is_loaded(host, kind):
         return None
     try:

@@ -10,9 +10,12 @@ SYSCONFIG = "/etc/sysconfig/kdump"
 TRIGGERS = "/etc/sysctl.d/90-vmcore-kdump.conf"  # written by the role (kdump_triggers)
 STATE_DIR = "/var/lib/vmcore-kdump"
 IMAGE_DIR = STATE_DIR + "/images"  # <release>-<first 16 hex digits of the digest>.img, its manifest beside it as .json
+ENGINE_DIRS = [  # what is known of the other engines' images, and the files with which they last loaded
+    STATE_DIR + "/" + name for name in ("kdumpctl/good", "kdumpctl", "kdump-tools/good", "kdump-tools")
+]
 PROOF = STATE_DIR + "/proof.json"
 RUN_DIR = "/run/vmcore-kdump"
-LOADED = RUN_DIR + "/loaded.json"  # what is loaded now; under /run, because a loaded kernel does not survive a reboot
+LOADED = RUN_DIR + "/loaded.json"  # what was loaded last; under /run, because a loaded kernel does not survive a reboot
 LOADED_REBOOT = RUN_DIR + "/loaded-reboot.json"  # the same of the kernel that kexec_reboot is to jump to
 LOCK = "/run/vmcore-kdump.lock"  # not in /run/lock, where everybody may write on Debian
 PROGRAM = "/usr/local/lib/vmcore-kdump/kdump.pyz"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What is wrong, and what to do about it. Private to this collection."""
 
-from typing import Any, Dict, NamedTuple, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 
 class Problem(NamedTuple):
@@ -26,6 +26,27 @@ class KdumpError(Exception):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = list(problems)
+
+
+class Missing(KdumpError):
+    """Nothing is wrong but for programs that are not installed."""
+
+
+class Parts:
+    """Runs the parts of an observation. What a part fails with is kept, and the others go on."""
+
+    def __init__(self) -> None:
+        self.errors: List[Problem] = []
+
+    def of(self, default: Any, part: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return part(*arguments)
+        except KdumpError as error:
+            self.errors += [problem for problem in error.problems if problem not in self.errors]
+        except OSError as error:
+            message = "%s cannot be read: %s." % (error.filename or "A file", error.strerror)
+            self.errors.append(Problem(message, "Run as root (become: true); look at the file and its disk."))
+        return default
 
 
 def fail(message: str, hint: str, option: str = "", value: str = "") -> KdumpError:

@@ -34,6 +34,8 @@ class Facts(NamedTuple):
     """What was seen on a host; sizes in bytes. None stands for what could not be found out."""
 
     release: str  # of the kernel that is to capture: KDUMP_KERNELVER, or the running one
+    engine: str = "native"
+    unit: str = "vmcore-kdump.service"  # what arms the host at boot with this engine
     reserved: int = 0
     configured: Optional[List[str]] = None  # crashkernel= values of the entry that boots next
     running: Optional[List[str]] = None  # those that the running kernel was booted with
@@ -41,8 +43,10 @@ class Facts(NamedTuple):
     why_expected: str = ""  # and why
     reboot_required: bool = False  # the next boot gives another reservation than the present one
     crash_loaded: bool = False  # by sysfs
-    loaded: Optional[Any] = None  # kexec.Loaded: what this collection loaded, if that is what is loaded
+    loaded: Optional[Any] = None  # kexec_state.Loaded: what this engine loaded, if that is what is loaded
+    loaded_by: str = ""  # the engine that did; "" for something of which nothing is known
     unit_enabled: bool = False
+    others_enabled: List[str] = []  # units of other engines that are
     image: Optional[Any] = None  # store.Manifest of the newest whole image
     wanted_digest: Optional[str] = None  # of an image built from today's inputs
     reload: Optional[Tuple[str, str]] = None  # what loading today would change: the texts of kexec's diff
@@ -156,9 +160,13 @@ def _not_loaded(facts: Facts) -> Iterator[Problem]:
     if not facts.crash_loaded:
         yield Problem(
             "No capture kernel is loaded.",
-            "Run the role again; where a boot did not load it, `systemctl status vmcore-kdump.service` says why.",
+            "Run the role again; where a boot did not load it, `systemctl status %s` says why." % facts.unit,
         )
         yield from (problem for problem in facts.load_problems if problem not in facts.problems)
+    elif facts.loaded is None and facts.loaded_by:
+        yield Problem(
+            "%s has loaded the capture kernel, and %s is wanted." % (facts.loaded_by, facts.engine), _RUN_ROLE
+        )
     elif facts.loaded is None:
         yield Problem(
             "Something else than this collection has loaded a capture kernel, and nothing is known about it.",
@@ -192,7 +200,11 @@ def _difference(before: str, after: str) -> str:
 
 def _not_at_boot(facts: Facts) -> Iterator[Problem]:
     if not facts.unit_enabled:
-        yield Problem("Nothing arms this host at boot: vmcore-kdump.service is not enabled.", _RUN_ROLE)
+        yield Problem("Nothing arms this host at boot: %s is not enabled." % facts.unit, _RUN_ROLE)
+    for unit in facts.others_enabled:
+        yield Problem(
+            "%s arms this host at boot beside %s, and what loads last is what captures." % (unit, facts.unit), _RUN_ROLE
+        )
 
 
 # --- where the dump goes -------------------------------------------------------------------------------------------

@@ -5,42 +5,13 @@
 Private to this collection.
 """
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
-from . import (
-    boot,
-    conf,
-    conf_check,
-    crashkernel,
-    dumps,
-    engine,
-    kexec,
-    layout,
-    proof,
-    readiness,
-    reservation,
-    sysconfig,
-)
+from . import conf_check, crashkernel, dumps, engine, kexec, proof, readiness, reservation, sysconfig
 from .bootloader import choice, entry
-from .image import build, store
-from .problems import KdumpError, Problem
-
-
-class Parts:
-    """Runs the parts of an observation. What a part fails with is kept, under its name, and the others go on."""
-
-    def __init__(self) -> None:
-        self.errors: List[Problem] = []
-
-    def of(self, default: Any, part: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return part(*arguments)
-        except KdumpError as error:
-            self.errors += [problem for problem in error.problems if problem not in self.errors]
-        except OSError as error:
-            message = "%s cannot be read: %s." % (error.filename or "A file", error.strerror)
-            self.errors.append(Problem(message, "Run as root (become: true); look at the file and its disk."))
-        return default
+from .engines.driver import Configuration
+from .image import store
+from .problems import Parts, Problem
 
 
 class Entries(NamedTuple):
@@ -55,9 +26,7 @@ class Status(NamedTuple):
 
     engine: str
     packages_missing: List[str]
-    text: Optional[str]  # of kdump.conf
-    conf: conf.Conf
-    settings: Dict[str, str]
+    configuration: Configuration
     release: str
     entries: Optional[Entries]
     ram: reservation.Ram
@@ -70,30 +39,24 @@ class Status(NamedTuple):
 
 def observe(host: Any, wanted_engine: str, most_vmcores: int) -> Status:
     name = engine.choose(host, wanted_engine)
-    files = Parts()  # what the boot-time program could not read either
-    text = files.of(None, _conf_text, host)
-    parsed = conf.parse(text or "")
-    settings = files.of({}, kexec.settings, host)
+    driver = engine.driver(name)
+    found = driver.configuration(host)
     parts = Parts()
-    release = settings.get("KDUMP_KERNELVER") or host.kernel.release
+    release = parts.of(host.kernel.release, driver.release, host, found)
     entries = parts.of(None, boot_entries, host)
     ram = parts.of(reservation.Ram(0, ""), reservation.ram, host)
-    image = parts.of(None, store.current, host, release)
-    directory = parts.of(None, conf_check.dump_directory, host, parsed) or ""
-    facts = _facts(host, parts, parsed, settings, entries, ram)._replace(image=image, dump_directory=directory)
+    image = parts.of(None, driver.image, host, release)
+    directory = parts.of(None, conf_check.dump_directory, host, found.conf) or ""
+    facts = _facts(host, parts, name, found, release, entries, ram)._replace(image=image, dump_directory=directory)
     facts = facts._replace(
-        problems=files.errors + facts.problems, free_bytes=parts.of(None, _free_bytes, host, directory)
+        problems=found.problems + facts.problems, free_bytes=parts.of(None, _free_bytes, host, directory)
     )
     verdict = readiness.judge(facts)
     vmcores = parts.of([], dumps.newest, host, directory, most_vmcores)
     return Status(
-        name, engine.packages_missing(host, name), text, parsed, settings, release, entries, ram, image, facts, verdict,
-        vmcores, files.errors + parts.errors,
+        name, engine.packages_missing(host, name), found, release, entries, ram, image, facts, verdict, vmcores,
+        found.problems + parts.errors,
     )  # fmt: skip
-
-
-def _conf_text(host: Any) -> Optional[str]:
-    return host.read_text(layout.CONF) if host.exists(layout.CONF) else None
 
 
 def boot_entries(host: Any) -> Entries:
@@ -105,33 +68,31 @@ def boot_entries(host: Any) -> Entries:
 
 
 def _facts(
-    host: Any,
-    parts: Parts,
-    parsed: conf.Conf,
-    settings: Dict[str, str],
-    entries: Optional[Entries],
+    host: Any, parts: Parts, name: str, found: Configuration, release: str, entries: Optional[Entries],
     ram: reservation.Ram,
-) -> readiness.Facts:
-    release = settings.get("KDUMP_KERNELVER") or host.kernel.release
+) -> readiness.Facts:  # fmt: skip
+    driver = engine.driver(name)
     reserved = parts.of(0, reservation.reserved_bytes, host)
     running = parts.of([], reservation.running_values, host)
     configured = entries.configured if entries else None
     outcome = crashkernel.effective(running if configured is None else configured).explain(ram.bytes)
-    loaded = parts.of(None, kexec.loaded, host)
     building = Parts()
-    digest = building.of(None, build.wanted_digest, host, release, parsed, settings.get("KDUMP_BOOTDIR", ""))
+    digest = building.of(None, driver.wanted_digest, host, release, found)
     loading = Parts()
-    plan = loading.of(None, kexec.decide, host, kexec.REQUEST) if reserved else None
-    reload = [(step.before, step.after) for step in plan.steps] if plan else []
+    reload = loading.of(None, driver.difference, host, found) if reserved else None
+    loaded = parts.of(None, driver.loaded, host)
+    others = engine.others(name)
     return readiness.Facts(
-        release=release, reserved=reserved, configured=configured, running=running,
+        release=release, engine=name, unit=driver.UNIT, reserved=reserved, configured=configured, running=running,
         expected=outcome.bytes, why_expected=outcome.why,
         reboot_required=configured is not None
         and reservation.reboot_required(configured, running, reserved, ram.bytes),
-        crash_loaded=parts.of(False, kexec.is_loaded, host), loaded=loaded, reload=reload[0] if reload else None,
-        unit_enabled=parts.of(False, boot.is_enabled, host), wanted_digest=digest,
-        problems=building.errors, load_problems=loading.errors,
-        warnings=parsed.warnings + parts.of([], conf_check.warn_host, host, parsed),
+        crash_loaded=parts.of(False, kexec.is_loaded, host), loaded=loaded, reload=reload,
+        loaded_by=name if loaded else next((one.NAME for one in others if parts.of(None, one.loaded, host)), ""),
+        unit_enabled=parts.of(False, driver.is_enabled, host),
+        others_enabled=[one.UNIT for one in others if parts.of(False, one.is_enabled, host)],
+        wanted_digest=digest, problems=building.errors, load_problems=loading.errors,
+        warnings=found.conf.warnings + parts.of([], conf_check.warn_host, host, found.conf),
         proof=parts.of(None, proof.load, host),
     )  # fmt: skip
 
@@ -147,7 +108,7 @@ def _free_bytes(host: Any, directory: str) -> Optional[int]:
 
 # --- the module's result -------------------------------------------------------------------------------------------
 def report(status: Status) -> Dict[str, Any]:
-    facts = status.facts
+    facts, conf = status.facts, status.configuration.conf
     return {
         "readiness": status.verdict.readiness,
         "reasons": [problem.as_dict() for problem in status.verdict.reasons],
@@ -162,18 +123,19 @@ def report(status: Status) -> Dict[str, Any]:
         },
         "image": _image(status),
         "loaded": dict(facts.loaded._asdict()) if facts.loaded else None,
+        "loaded_by": facts.loaded_by,
         "crash_loaded": facts.crash_loaded,
+        "unit": facts.unit,
         "unit_enabled": facts.unit_enabled,
         "conf": {
-            "exists": status.text is not None, "options": status.conf.options,
-            "problems": [problem.as_dict() for problem in status.conf.problems],
+            "path": engine.driver(status.engine).CONF, "exists": status.configuration.text is not None,
+            "options": conf.options, "problems": [problem.as_dict() for problem in conf.problems],
         },
         "sysconfig": {
-            name: sysconfig.MASK if sysconfig.is_secret(name) else value for name, value in status.settings.items()
+            name: sysconfig.MASK if sysconfig.is_secret(name) else value
+            for name, value in status.configuration.settings.items()
         },
-        "target": dict(
-            status.conf.target._asdict(), directory=facts.dump_directory or None, free_bytes=facts.free_bytes
-        ),
+        "target": dict(conf.target._asdict(), directory=facts.dump_directory or None, free_bytes=facts.free_bytes),
         "proof": facts.proof.as_dict() if facts.proof else None,
         "inputs": dict(readiness.inputs(facts)._asdict()),
         "vmcores": status.vmcores,

@@ -20,6 +20,14 @@ description:
 extends_documentation_fragment:
   - vmcore.kdump.attributes
 options:
+  engine:
+    description:
+      - What captures a crash. V(native) is this collection's own program and unit C(vmcore-kdump.service), V(kdumpctl) is
+        C(kdump.service) of kdump-utils, V(kdump-tools) is C(kdump-tools.service) of Debian.
+      - V(auto) is V(kdumpctl) in the Red Hat family and V(native) everywhere else.
+    type: str
+    choices: [auto, native, kdumpctl, kdump-tools]
+    default: auto
   state:
     description:
       - V(present) installs everything and enables the unit.
@@ -91,15 +99,28 @@ errors:
 import sys
 
 # `program` is not called here: naming it makes Ansible ship it and all that it imports, of which boot makes its file.
-from ansible_collections.vmcore.kdump.plugins.module_utils import boot, program
+from ansible_collections.vmcore.kdump.plugins.module_utils import boot, engine, program
 from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_state
+
+
+def decide(host, params):
+    name = engine.choose(host, params["engine"])
+    return engine.boot_plan(host, name, params["state"], python=sys.executable, program=program.__name__)
+
+
+def report(host, params):
+    driver = engine.chosen(host, params)
+    return dict(boot.report(host), unit=driver.UNIT, enabled=driver.is_enabled(host))
 
 
 def main():
     run_state(
-        {"state": {"type": "str", "choices": ["present", "disabled", "absent"], "default": "present"}},
-        lambda host, params: boot.decide(host, params["state"], sys.executable, program.__name__),
-        lambda host, params: boot.report(host),
+        {
+            "engine": {"type": "str", "choices": engine.CHOICES, "default": "auto"},
+            "state": {"type": "str", "choices": ["present", "disabled", "absent"], "default": "present"},
+        },
+        decide,
+        report,
     )
 
 

@@ -24,6 +24,11 @@ attributes:
   diff_mode:
     support: none
 options:
+  engine:
+    description: What captures the crash, as O(vmcore.kdump.info#module:engine).
+    type: str
+    choices: [auto, native, kdumpctl, kdump-tools]
+    default: auto
   trigger:
     description:
       - What makes the kernel panic. V(sysrq) writes C(c) to C(/proc/sysrq-trigger).
@@ -144,7 +149,7 @@ vmcores:
   elements: dict
 """
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import crash
+from ansible_collections.vmcore.kdump.plugins.module_utils import crash, engine
 from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_info
 
 HOST_PART = {
@@ -159,6 +164,7 @@ HOST_PART = {
 def main():
     run_info(
         {
+            "engine": {"type": "str", "choices": engine.CHOICES, "default": "auto"},
             "trigger": {"type": "str", "choices": ["sysrq"], "default": "sysrq"},
             "timeout": {"type": "int", "default": 900},
             "confirm": {"type": "bool", "default": False},

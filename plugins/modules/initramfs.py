@@ -34,11 +34,12 @@ options:
     type: str
   engine:
     description:
-      - What builds the image. This release has its own builder only; C(kdumpctl) and C(kdump-tools) build theirs by
-        themselves.
+      - What builds the image. V(native) is this collection itself, V(kdumpctl) calls C(kdumpctl rebuild), V(kdump-tools)
+        calls C(kdump-config) and C(mkinitramfs) of Debian.
+      - V(auto) is V(kdumpctl) in the Red Hat family and V(native) everywhere else.
     type: str
-    choices: [native, kdumpctl, kdump-tools]
-    default: native
+    choices: [auto, native, kdumpctl, kdump-tools]
+    default: auto
   conf:
     description: The kdump.conf that says where to dump and how. Without the file the defaults of kdump.conf(5) hold.
     type: path
@@ -131,49 +132,23 @@ errors:
       type: str
 """
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import conf, sysconfig
+from ansible_collections.vmcore.kdump.plugins.module_utils import engine
 from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_state
-from ansible_collections.vmcore.kdump.plugins.module_utils.image import build
-from ansible_collections.vmcore.kdump.plugins.module_utils.layout import SYSCONFIG
-from ansible_collections.vmcore.kdump.plugins.module_utils.problems import fail
 
 SPEC = {
     "kernel": {"type": "str"},
-    "engine": {"type": "str", "choices": ["native", "kdumpctl", "kdump-tools"], "default": "native"},
+    "engine": {"type": "str", "choices": engine.CHOICES, "default": "auto"},
     "conf": {"type": "path", "default": "/etc/kdump.conf"},
     "force": {"type": "bool", "default": False},
 }
-
-
-def release_of(host, params, settings):
-    return params["kernel"] or settings.get("KDUMP_KERNELVER") or host.kernel.release
-
-
-def decide(host, params, outcome):
-    if params["engine"] != "native":
-        raise fail(
-            "The engine %s builds its capture image by itself; this module builds that of the native engine only."
-            % params["engine"],
-            "Set engine: native, or leave this module out.", "engine", params["engine"],
-        )  # fmt: skip
-    settings = sysconfig.parse(host.read_text(SYSCONFIG, ""))
-    return build.decide(
-        host, release_of(host, params, settings), conf.parse(host.read_text(params["conf"], "")), params["force"],
-        settings.get("KDUMP_BOOTDIR", ""), params["_check"], outcome,
-    )  # fmt: skip
-
-
-def report(host, params, outcome):
-    settings = sysconfig.parse(host.read_text(SYSCONFIG, ""))
-    return build.report(host, release_of(host, params, settings), outcome)
 
 
 def main():
     outcome = {}
     run_state(
         SPEC,
-        lambda host, params: decide(host, params, outcome),
-        lambda host, params: report(host, params, outcome),
+        lambda host, params: engine.chosen(host, params).build_plan(host, params, outcome),
+        lambda host, params: engine.chosen(host, params).build_report(host, params, outcome),
     )
 
 

@@ -28,6 +28,14 @@ options:
     type: str
     choices: [crash, reboot]
     default: crash
+  engine:
+    description:
+      - What loads the capture kernel. V(native) is this collection itself, V(kdumpctl) and V(kdump-tools) call the tools of
+        the distribution, which take the kernel, its image and its command line from their own files.
+      - V(auto) is V(kdumpctl) in the Red Hat family and V(native) everywhere else. It has no meaning for O(type=reboot).
+    type: str
+    choices: [auto, native, kdumpctl, kdump-tools]
+    default: auto
   state:
     description:
       - V(loaded) loads it, if it is not loaded yet.
@@ -155,13 +163,19 @@ errors:
       type: str
 """
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import kexec
+from ansible_collections.vmcore.kdump.plugins.module_utils import engine
 from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_state
+
+
+def driver(host, params):
+    """A kexec reboot is the native engine's, whatever captures a crash."""
+    return engine.chosen(host, params) if params["type"] == "crash" else engine.driver(engine.NATIVE)
 
 
 def main():
     run_state(
         {
+            "engine": {"type": "str", "choices": engine.CHOICES, "default": "auto"},
             "type": {"type": "str", "choices": ["crash", "reboot"], "default": "crash"},
             "state": {"type": "str", "choices": ["loaded", "unloaded"], "default": "loaded"},
             "kernel": {"type": "str", "default": ""},
@@ -171,8 +185,8 @@ def main():
             "cmdline_remove": {"type": "list", "elements": "str", "default": []},
             "nr_cpus": {"type": "int"},
         },
-        kexec.decide,
-        kexec.report,
+        lambda host, params: driver(host, params).load_plan(host, params),
+        lambda host, params: driver(host, params).load_report(host, params),
     )
 
 

@@ -49,7 +49,15 @@ def test_the_program_holds_what_it_imports_and_nothing_of_ansible():
     base = "ansible_collections/vmcore/kdump/plugins/module_utils/"
     for name in ("__init__", "program", "kexec", "sysconfig", "_host/__init__", "_host/syscalls", "image/build"):
         assert base + name + ".py" in names
-    for name in ("_module", "boot", "crashkernel"):
+    for name in (
+        "_module",
+        "boot",
+        "crashkernel",
+        "engine",
+        "engines/native",
+        "engines/kdumpctl",
+        "engines/kdump_tools",
+    ):
         assert base + name + ".py" not in names
 
 
@@ -141,6 +149,8 @@ def test_absent_leaves_nothing(host, tmp_path):
     kexec.decide(host, kexec.REQUEST).apply(host)
     host.put(layout.PROOF, b"{}")
     host.put(layout.IMAGE_DIR + "/.x.img.vmcore-kdump.tmp", b"left by a killed run")
+    for folder in layout.ENGINE_DIRS:
+        host.put(folder + "/image.json", b"{}")
     bring(host, "present")
     bring(host, "absent")
     assert sorted(str(path) for path in tmp_path.rglob("*") if not path.is_dir()) == before

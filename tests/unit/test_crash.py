@@ -9,7 +9,8 @@ import time
 import pytest
 from kexec_host import KexecHost
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import crash, dumps, proof, status
+from ansible_collections.vmcore.kdump.plugins.module_utils import crash, dumps, proof
+from ansible_collections.vmcore.kdump.plugins.module_utils.image import build
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 
 MARKER = "vmcore.kdump: crash test 0123456789abcdef"
@@ -17,7 +18,7 @@ MARKER = "vmcore.kdump: crash test 0123456789abcdef"
 
 @pytest.fixture
 def host(tmp_path, monkeypatch):
-    monkeypatch.setattr(status.build, "wanted_digest", lambda *arguments: "a" * 64)
+    monkeypatch.setattr(build, "wanted_digest", lambda *arguments: "a" * 64)
     host = KexecHost(tmp_path)
     host.put("/proc/sys/kernel/random/boot_id", b"boot-1\n")
     host.put("/dev/kmsg", b"")
@@ -27,7 +28,7 @@ def host(tmp_path, monkeypatch):
 
 def run(host, phase, **values):
     part = dict({"vmcores": 0, "marker": MARKER, "boot_id": "", "proof": None}, phase=phase, **values)
-    return crash.run(host, {"host_part": part})
+    return crash.run(host, {"engine": "native", "host_part": part})
 
 
 def wait_for(host, path, seconds=10):
@@ -61,7 +62,7 @@ def test_a_kernel_that_cannot_be_made_to_panic_says_so_at_once(host):
 
 def test_the_module_alone_refuses(host):
     with pytest.raises(KdumpError, match="by the module alone"):
-        crash.run(host, {"host_part": None})
+        crash.run(host, {"engine": "native", "host_part": None})
 
 
 def put_dump(host, name, log=b"", capture=None, age=0):

@@ -17,11 +17,13 @@ from ansible_collections.vmcore.kdump.plugins.module_utils import (
     proof,
     readiness,
     status,
+    sysconfig,
+    wishes,
 )
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils.bootloader import grub
 from ansible_collections.vmcore.kdump.plugins.module_utils.image import build
-from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Problem, fail
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Missing, Parts, Problem, fail
 
 GRUB_CFG = """\
 ### BEGIN /etc/grub.d/10_linux ###
@@ -59,7 +61,7 @@ class Guest(KexecHost):
 def digest(monkeypatch):
     """What an image built today would be; a test may change it."""
     wanted = []
-    monkeypatch.setattr(status.build, "wanted_digest", lambda *arguments: wanted[-1] if wanted else "a" * 64)
+    monkeypatch.setattr(build, "wanted_digest", lambda *arguments: wanted[-1] if wanted else "a" * 64)
     return wanted
 
 
@@ -135,7 +137,7 @@ def test_why_no_image_could_be_built_is_a_reason(tmp_path, monkeypatch):
     def refuse(*arguments):
         raise fail("The dump target lies behind multipath.", "Choose another.")
 
-    monkeypatch.setattr(status.build, "wanted_digest", refuse)
+    monkeypatch.setattr(build, "wanted_digest", refuse)
     found = look(Guest(tmp_path))
     assert "multipath" in " ".join(reason["message"] for reason in found["reasons"])
 
@@ -166,7 +168,7 @@ def test_a_target_that_no_image_can_be_built_for_is_refused(tmp_path, monkeypatc
     def refuse(host, release, conf, bootdir=""):
         if conf.target.kind == "ssh":
             raise fail("ssh targets come in a later release.", "Choose a local file system.")
-        raise build.Missing([])
+        raise Missing([])
 
     monkeypatch.setattr(build, "wanted_digest", refuse)
     host = Guest(tmp_path)
@@ -260,7 +262,7 @@ def test_the_least_that_is_wanted(tmp_path, digest, wanted, has, enough):
 
 # --- the capture kernel's command line -----------------------------------------------------------------------------
 def line(**wanted):
-    return expectation.sysconfig_settings("x86_64", wanted)
+    return wishes.sysconfig_settings("x86_64", wanted)
 
 
 def test_without_a_wish_nothing_is_written():
@@ -269,7 +271,7 @@ def test_without_a_wish_nothing_is_written():
 
 
 def test_wishes_go_on_top_of_the_defaults():
-    usual = expectation.sysconfig.defaults("x86_64")
+    usual = sysconfig.defaults("x86_64")
     found = line(cmdline_append="debug foo=1,2", cmdline_remove=["irqpoll", "console"], nr_cpus=4)
     append = found["KDUMP_COMMANDLINE_APPEND"].split()
     assert append[-3:] == ["nr_cpus=4", "debug", "foo=1,2"]
@@ -278,7 +280,7 @@ def test_wishes_go_on_top_of_the_defaults():
 
 
 def test_an_empty_wish_brings_the_defaults_back():
-    assert line(cmdline_append="") == expectation.sysconfig.defaults("x86_64")
+    assert line(cmdline_append="") == sysconfig.defaults("x86_64")
 
 
 def test_wishes_go_on_top_of_variables_that_are_set_too():
@@ -291,6 +293,6 @@ def test_an_unreadable_part_is_told_with_its_path(tmp_path):
     def unreadable():
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/etc/kdump.conf")
 
-    parts = status.Parts()
+    parts = Parts()
     assert parts.of("default", unreadable) == "default"
     assert "/etc/kdump.conf cannot be read: Permission denied." in str(parts.errors[0])

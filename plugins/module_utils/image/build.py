@@ -7,7 +7,7 @@ import json
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..plan import Plan, Step
-from ..problems import KdumpError, Problem
+from ..problems import KdumpError, Missing, Problem
 from . import collector, contents, cpio, init, kernel, kmod, storage, store
 
 FORMAT = 1  # of the digest: a change here builds every image anew
@@ -27,10 +27,6 @@ class Recipe(NamedTuple):
     digest: str
     target: storage.Storage
     inputs: List[contents.Input]
-
-
-class Missing(KdumpError):
-    """Nothing is wrong but for programs that are not installed."""
 
 
 def decide(

@@ -1,0 +1,122 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The native engine: this collection's own image, loaded by system call. Private to this collection.
+
+driver.py says what each function is for.
+"""
+
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from .. import boot, conf, conf_directives, crashkernel, kexec, kexec_state, layout, reservation, sysconfig, wishes
+from ..image import build, store
+from ..plan import Plan, Step
+from ..problems import KdumpError, Parts, Problem
+from .driver import Configuration, Recommendation
+
+NAME = "native"
+UNIT = layout.UNIT_NAME
+CONF = layout.CONF
+SETTINGS = layout.SYSCONFIG
+
+
+def configuration(host: Any) -> Configuration:
+    parts = Parts()
+    text = parts.of(None, _conf_text, host)
+    settings = parts.of({}, kexec.settings, host)
+    return Configuration(text, conf.parse(text or ""), settings, parts.errors)
+
+
+def _conf_text(host: Any) -> Optional[str]:
+    return host.read_text(CONF) if host.exists(CONF) else None
+
+
+def release(host: Any, configuration: Configuration) -> str:
+    return str(configuration.settings.get("KDUMP_KERNELVER") or host.kernel.release)
+
+
+def wanted_digest(host: Any, release: str, configuration: Configuration) -> str:
+    return build.wanted_digest(host, release, configuration.conf, configuration.settings.get("KDUMP_BOOTDIR", ""))
+
+
+def image(host: Any, release: str) -> Optional[store.Manifest]:
+    return store.current(host, release)
+
+
+def loaded(host: Any) -> Optional[kexec_state.Loaded]:
+    return kexec.loaded(host)
+
+
+def difference(host: Any, configuration: Configuration) -> Optional[Tuple[str, str]]:
+    steps = kexec.decide(host, kexec.REQUEST).steps
+    return (steps[0].before, steps[0].after) if steps else None
+
+
+# --- at boot -------------------------------------------------------------------------------------------------------
+def is_enabled(host: Any) -> bool:
+    return boot.is_enabled(host)
+
+
+def boot_plan(host: Any, state: str, **how: Any) -> Plan:
+    """`how`: python and program, as boot.decide() takes them."""
+    return boot.decide(host, state, **how)
+
+
+def disarm(host: Any) -> List[Step]:
+    return boot.disarm(host)
+
+
+def unblock(host: Any) -> List[Step]:
+    return []  # its hooks and its rule go by the link that disarm() removes
+
+
+# --- image and load ------------------------------------------------------------------------------------------------
+def build_plan(host: Any, params: Mapping[str, Any], outcome: Dict[str, Any]) -> Plan:
+    settings = sysconfig.parse(host.read_text(SETTINGS, ""))
+    return build.decide(
+        host, _release_of(host, params, settings), conf.parse(host.read_text(params["conf"], "")), params["force"],
+        settings.get("KDUMP_BOOTDIR", ""), params["_check"], outcome,
+    )  # fmt: skip
+
+
+def build_report(host: Any, params: Mapping[str, Any], outcome: Dict[str, Any]) -> Dict[str, Any]:
+    settings = sysconfig.parse(host.read_text(SETTINGS, ""))
+    return build.report(host, _release_of(host, params, settings), outcome)
+
+
+def _release_of(host: Any, params: Mapping[str, Any], settings: Dict[str, str]) -> str:
+    return str(params["kernel"] or settings.get("KDUMP_KERNELVER") or host.kernel.release)
+
+
+def load_plan(host: Any, params: Mapping[str, Any]) -> Plan:
+    return kexec.decide(host, params)
+
+
+def load_report(host: Any, params: Mapping[str, Any]) -> Dict[str, Any]:
+    return kexec.report(host, params)
+
+
+# --- advice and wishes ---------------------------------------------------------------------------------------------
+def recommended(host: Any) -> Optional[Recommendation]:
+    value = crashkernel.recommend(host.kernel.machine)
+    size = value.reserve(reservation.ram(host).bytes)
+    why = "This is what the native engine's image was seen to need, by architecture and RAM, with room to spare."
+    return Recommendation(size, " ".join(value.values()), why) if size else None
+
+
+def expected(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Any]:
+    options = {conf_directives.canonical(str(name)): value for name, value in (wanted.get("conf") or {}).items()}
+    problems = []
+    if options.get("dracut_args"):
+        problems.append(Problem(
+            "dracut_args (kdump_dracut_args) has no effect with the native engine, which does not use dracut.",
+            "Remove it; extra_bins and extra_modules bring programs and modules into the capture image.", "dracut_args",
+        ))  # fmt: skip
+    if str(options.get("auto_reset_crashkernel", "no")).lower() not in ("no", "false"):
+        problems.append(Problem(
+            "auto_reset_crashkernel (kdump_auto_reset_crashkernel) cannot be true with the native engine, which never "
+            "replaces a reservation by itself.",
+            "Set it to false or remove it; kdump_crashkernel auto gives what is recommended.", "auto_reset_crashkernel",
+        ))  # fmt: skip
+    if problems:
+        raise KdumpError(problems)
+    return {"path": SETTINGS, "settings": wishes.sysconfig_settings(host.kernel.machine, wanted)}

@@ -1,0 +1,36 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What /etc/sysconfig/kdump has to hold for a role's wishes about the capture kernel. Private to this collection."""
+
+from typing import Any, Dict, Mapping
+
+from . import cmdline, sysconfig
+from .problems import fail
+
+
+def sysconfig_settings(machine: str, wanted: Mapping[str, Any]) -> Dict[str, Any]:
+    """What /etc/sysconfig/kdump has to hold for the wishes cmdline_append, cmdline_remove and nr_cpus, beside sysconfig.
+
+    They are written into the file, and not given to one load only, so that the next boot loads the same. They go on top
+    of the variables that are set explicitly, and of kdump-utils' defaults for this architecture otherwise.
+    """
+    settings = dict(wanted.get("sysconfig") or {})
+    append, remove, nr_cpus = wanted.get("cmdline_append"), wanted.get("cmdline_remove"), wanted.get("nr_cpus")
+    if append is None and remove is None and nr_cpus is None:
+        return settings
+    if nr_cpus is not None and nr_cpus < 1:
+        raise fail("The capture kernel cannot run on %d CPUs." % nr_cpus, "Give 1 or more.", "nr_cpus", str(nr_cpus))
+    base = dict(sysconfig.defaults(machine), **settings)
+    base_removed = sysconfig.as_text(base["KDUMP_COMMANDLINE_REMOVE"])
+    base_added = sysconfig.as_text(base["KDUMP_COMMANDLINE_APPEND"])
+    if base_removed is None or base_added is None:
+        return settings  # as they are, for sysconfig.decide() to refuse
+    removed = cmdline.split(base_removed)
+    added = cmdline.without(cmdline.split(base_added), remove or [])
+    if nr_cpus is not None:
+        added = cmdline.without(added, ["nr_cpus", "maxcpus"]) + ["nr_cpus=%d" % nr_cpus]
+    settings["KDUMP_COMMANDLINE_REMOVE"] = cmdline.join(
+        removed + [name for name in remove or [] if name not in removed]
+    )
+    settings["KDUMP_COMMANDLINE_APPEND"] = cmdline.join(added + cmdline.split(append or ""))
+    return settings
