@@ -197,6 +197,5 @@ def test_a_vmcore_arrives_on(armed, target):
     assert (dump["verdict"], dump["problems"]) == ("complete", [])
 
 
-@long
 def test_after_all_this_a_converge_changes_nothing(armed):
     assert changed(armed.converge()) == []
