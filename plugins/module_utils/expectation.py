@@ -24,32 +24,40 @@ _TRIGGER_LINE = re.compile(r"^\s*-?([\w.]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 
 
 class Expected(NamedTuple):
-    """`differs`: the parts of the host that are not as wanted. `path` and `settings`: the file of shell assignments that
-    the engine goes by, and what the wishes come to there."""
+    """`differs`: the parts of the host that are not as wanted. `path`, `settings`: the file of shell assignments that the
+    engine goes by, and what the wishes come to there. `triggers`: as the file of them is to hold them."""
 
     differs: List[str]
     path: str
     settings: Dict[str, Any]
+    triggers: Dict[str, str]
 
 
 def judge(host: Any, status: Status, wanted: Dict[str, Any]) -> Expected:
-    """KdumpError with everything that is wrong with what is wanted, on this host, all parts together."""
+    """KdumpError with everything that is wrong with what is wanted, on this host, all parts together.
+
+    With the state absent nothing is judged: what the wishes come to is only told, to be taken away.
+    """
     driver = engine.driver(status.engine)
     parts = Parts()
     expected = parts.of({"path": driver.SETTINGS, "settings": {}}, driver.expected, host, wanted)
+    path, settings = expected["path"], expected["settings"]
+    triggers = {str(name): scalar(value) for name, value in (wanted.get("triggers") or {}).items()}
+    if wanted.get("state") == "absent":
+        return Expected([], path, settings, triggers)
     differs = []
     for name, part, arguments in (
-        ("conf", _conf_differs, (wanted.get("conf") or {}, expected["settings"], status)),
-        ("sysconfig", _sysconfig_differs, (expected["path"], expected["settings"])),
+        ("conf", _conf_differs, (wanted.get("conf") or {}, settings, status)),
+        ("sysconfig", _sysconfig_differs, (path, settings)),
         ("crashkernel", _crashkernel_differs, (wanted.get("crashkernel"), wanted.get("kernels") or ["ALL"])),
-        ("triggers", _triggers_differ, (wanted.get("triggers"),)),
+        ("triggers", _triggers_differ, (wanted.get("triggers"), triggers)),
         ("readiness", _readiness_differs, (wanted.get("readiness"), status)),
     ):
         if parts.of(False, part, host, *arguments):
             differs.append(name)
     if parts.errors:
         raise KdumpError(parts.errors)
-    return Expected(differs, expected["path"], expected["settings"])
+    return Expected(differs, path, settings, triggers)
 
 
 def _conf_differs(host: Any, options: Dict[str, Any], settings: Dict[str, Any], status: Status) -> bool:
@@ -103,13 +111,12 @@ def _rank(state: str) -> int:
 
 
 # --- what makes the kernel panic -----------------------------------------------------------------------------------
-def _triggers_differ(host: Any, triggers: Optional[Dict[str, Any]]) -> bool:
-    if triggers is None:
+def _triggers_differ(host: Any, given: Optional[Dict[str, Any]], wanted: Dict[str, str]) -> bool:
+    if given is None:
         return False
-    problems = [problem for name, value in triggers.items() for problem in _trigger_problems(host, str(name), value)]
+    problems = [problem for name, value in given.items() for problem in _trigger_problems(host, str(name), value)]
     if problems:
         raise KdumpError(problems)
-    wanted = {str(name): scalar(value) for name, value in triggers.items()}
     return wanted != dict(_TRIGGER_LINE.findall(host.read_text(layout.TRIGGERS, "")))
 
 

@@ -24,7 +24,6 @@ options:
       - V(auto) is V(kdumpctl) in the Red Hat family and V(native) everywhere else. It looks at the tools and at
         C(/etc/os-release).
       - V(native) is this collection's own capture image, V(kdumpctl) that of kdump-utils, V(kdump-tools) that of Debian.
-        The verdict is for V(native) in this release.
     type: str
     choices: [auto, native, kdumpctl, kdump-tools]
     default: auto
@@ -37,6 +36,12 @@ options:
       - A wanted state. What is left out is not judged.
     type: dict
     suboptions:
+      state:
+        description:
+          - With V(absent) nothing is judged. RV(expected.settings) tells what would be set for the rest, to be taken away.
+        type: str
+        choices: [present, absent]
+        default: present
       readiness:
         description: The least that is wanted. V(stale) counts as V(armed).
         type: str
@@ -46,6 +51,8 @@ options:
           - Directives of C(kdump.conf) and their values, as for M(vmcore.kdump.conf). They are judged together with the
             lines that the file has, with the host's devices, mounts and programs, and by whether a capture image for them
             can be built. Programs that are yet to be installed are not missed.
+          - With the engine V(kdump-tools), which has no C(kdump.conf), they are put into its own words, and what it has
+            none for is refused.
         type: dict
       crashkernel:
         description: The reservation, as O(vmcore.kdump.crashkernel#module:value).
@@ -56,7 +63,9 @@ options:
         elements: str
         default: [ALL]
       sysconfig:
-        description: Variables of C(/etc/sysconfig/kdump), as for M(vmcore.kdump.sysconfig).
+        description:
+          - Variables of the file of shell assignments that the engine goes by, C(/etc/sysconfig/kdump) or
+            C(/etc/default/kdump-tools), as for M(vmcore.kdump.sysconfig).
         type: dict
       cmdline_append:
         description: Arguments that the capture kernel's command line shall have at its end, beside the usual ones.
@@ -161,13 +170,20 @@ expected:
       description: What is not as wanted, of V(conf), V(sysconfig), V(crashkernel), V(triggers) and V(readiness).
       type: list
       elements: str
-    sysconfig:
+    path:
+      description: The file of shell assignments that the engine goes by.
+      type: str
+      sample: /etc/sysconfig/kdump
+    settings:
       description:
-        - Variables for C(/etc/sysconfig/kdump) that O(expect.sysconfig), O(expect.cmdline_append),
-          O(expect.cmdline_remove) and O(expect.nr_cpus) come to together.
+        - Variables for RV(expected.path) that O(expect.sysconfig), O(expect.cmdline_append), O(expect.cmdline_remove)
+          and O(expect.nr_cpus) come to together, with the engine V(kdump-tools) also O(expect.conf).
+      type: dict
+    triggers:
+      description: What O(expect.triggers) comes to, as text.
       type: dict
 engine:
-  description: What captures a crash on this host.
+  description: What captures a crash on this host, by O(engine).
   returned: success
   type: str
   sample: native
@@ -241,7 +257,7 @@ image:
       type: list
       elements: dict
 loaded:
-  description: What this collection has loaded, and is loaded. Null otherwise.
+  description: What this engine has loaded, and is loaded. Null otherwise.
   returned: success
   type: dict
   contains:
@@ -270,7 +286,7 @@ loaded:
       description: A fingerprint of the CPUs and memory that the capture kernel was told of.
       type: str
     method:
-      description: V(kexec_file_load) or V(kexec-tools).
+      description: V(kexec_file_load) or V(kexec-tools), or the engine whose tools have loaded it.
       type: str
     loaded_at:
       description: When it was loaded, UTC.
@@ -279,15 +295,28 @@ crash_loaded:
   description: Whether a capture kernel is loaded at all, by whomever.
   returned: success
   type: bool
+loaded_by:
+  description: The engine that has loaded it. Empty if nothing is loaded, or something of which nothing is known.
+  returned: success
+  type: str
+  sample: native
+unit:
+  description: What arms the host at boot with this engine.
+  returned: success
+  type: str
+  sample: vmcore-kdump.service
 unit_enabled:
-  description: Whether C(vmcore-kdump.service) arms the host at boot.
+  description: Whether RV(unit) arms the host at boot.
   returned: success
   type: bool
 conf:
-  description: C(/etc/kdump.conf).
+  description: C(/etc/kdump.conf), and for the engine V(kdump-tools) what its own file comes to in the words of C(kdump.conf).
   returned: success
   type: dict
   contains:
+    path:
+      description: Where it is. Empty for the engine V(kdump-tools).
+      type: str
     exists:
       description: Whether there is one. Without one, kdump's defaults hold.
       type: bool
@@ -299,7 +328,8 @@ conf:
       type: list
       elements: dict
 sysconfig:
-  description: Variables of C(/etc/sysconfig/kdump), over the defaults for this architecture. Passwords are masked.
+  description:
+    - Variables of the file of shell assignments that the engine goes by, over its defaults. Passwords are masked.
   returned: success
   type: dict
 target:
@@ -415,6 +445,7 @@ from ansible_collections.vmcore.kdump.plugins.module_utils import engine, expect
 from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_info
 
 EXPECT = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "readiness": {"type": "str", "choices": ["pending_reboot", "armed", "proven"]},
     "conf": {"type": "dict"},
     "crashkernel": {"type": "raw"},

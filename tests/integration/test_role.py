@@ -20,23 +20,25 @@ with open(%(log)r, "a") as log:
 print(json.dumps(%(result)r))
 """
 INFO = {
-    "readiness": "armed", "reasons": [], "packages_missing": [], "conf": {"exists": 1}, "unit_enabled": 1, "loaded": {},
-    "crashkernel": {"reserved_bytes": 1 << 27, "reboot_required": 0},
-    "expected": {"differs": ["triggers"], "sysconfig": {}},
+    "readiness": "armed", "reasons": [], "packages_missing": [], "unit_enabled": 1, "loaded": {}, "engine": "native",
+    "conf": {"exists": 1, "path": "/etc/kdump.conf"}, "crashkernel": {"reserved_bytes": 1 << 27, "reboot_required": 0},
+    "expected": {"differs": ["triggers"], "path": "/etc/sysconfig/kdump", "settings": {}, "triggers": {}},
 }  # fmt: skip
+KDUMP_TOOLS = dict(INFO, engine="kdump-tools", conf={"exists": 0, "path": ""}, expected=dict(
+    INFO["expected"], path="/etc/default/kdump-tools", settings={"USE_KDUMP": "1", "KDUMP_COREDIR": "/srv/crash"}))  # fmt: skip
 RESULTS = {name: {"changed": 0} for name in ["boot", "conf", "initramfs", "kexec", "sysconfig"]}
 RESULTS.update(info=INFO, crashkernel={"changed": 0, "reserved_bytes": 1 << 27, "reboot_required": 0})
 
 
 class Role:
-    def __init__(self, work):
+    def __init__(self, work, info=INFO):
         self.ansible = Ansible(work)
         self.log = work / "asked"
         self.triggers = work / "triggers.conf"
         home = work / "collections" / "ansible_collections" / "vmcore" / "kdump"
         shutil.copytree(ROOT / "roles", home / "roles")
         (home / "plugins" / "modules").mkdir(parents=True)
-        for name, result in RESULTS.items():
+        for name, result in dict(RESULTS, info=info).items():
             text = STUB % {"name": name, "log": str(self.log), "result": result}
             (home / "plugins" / "modules" / f"{name}.py").write_text(text)
 
@@ -60,7 +62,7 @@ def given(asked, name):
 
 def test_a_reservation_that_is_null_is_left_alone(role):
     asked, printed = role.run(kdump_crashkernel=None)
-    assert [name for name, dummy in asked] == ["info", "conf", "boot", "initramfs", "kexec", "info"], printed
+    assert [name for name, dummy in asked] == ["info", "conf", "initramfs", "boot", "kexec", "info"], printed
     assert "failed=0" in printed
 
 
@@ -71,7 +73,40 @@ def test_a_survey_gives_a_boolean_as_text(role, value, wanted):
     assert given(asked, "conf")["options"].get("auto_reset_crashkernel") is wanted
 
 
-def test_panic_triggers_apply_also_where_the_role_fails_later(role):
-    printed = role.run("--check", kdump_triggers={"kernel.panic_on_oops": 1})[1]
+def test_the_modules_are_told_the_engine_that_was_found(tmp_path):
+    asked, printed = Role(tmp_path, KDUMP_TOOLS).run()
+    assert "failed=0" in printed, printed
+    assert [name for name, dummy in asked] == ["info", "sysconfig", "crashkernel", "initramfs", "boot", "kexec", "info"]
+    told = {name: values.get("engine") for name, values in asked if name in ("initramfs", "boot", "kexec", "info")}
+    assert set(told.values()) == {"kdump-tools"}, told
+    assert given(asked, "sysconfig")["path"] == "/etc/default/kdump-tools"
+
+
+@pytest.mark.parametrize("state,modules", [
+    ("disabled", ["info", "boot", "info"]), ("absent", ["info", "sysconfig", "boot", "crashkernel", "info"]),
+])  # fmt: skip
+def test_other_states_of_another_engine(tmp_path, state, modules):
+    asked, printed = Role(tmp_path, KDUMP_TOOLS).run(kdump_state=state)
+    assert "failed=0" in printed, printed
+    assert [name for name, dummy in asked] == modules
+    assert given(asked, "boot")["engine"] == "kdump-tools" and given(asked, "boot")["state"] == state
+    if state == "absent":
+        assert given(asked, "info")["expect"]["state"] == "absent"
+        assert sorted(given(asked, "sysconfig")["remove"]) == ["KDUMP_COREDIR", "USE_KDUMP"]
+
+
+def test_a_survey_gives_mappings_as_text(role):
+    asked, printed = role.run(
+        kdump_conf='{"failure_action": "halt"}', kdump_target='{"type": "xfs", "location": "LABEL=crash"}',
+        kdump_sysconfig='{"KDUMP_IMG": "vmlinuz"}', kdump_triggers='{"kernel.panic_on_oops": 1}',
+    )  # fmt: skip
+    assert "failed=0" in printed, printed
+    assert given(asked, "conf")["options"] == {"failure_action": "halt", "xfs": "LABEL=crash"}
+
+
+def test_panic_triggers_apply_also_where_the_role_fails_later(tmp_path):
+    expected = dict(INFO["expected"], triggers={"kernel.panic_on_oops": "1"})
+    printed = Role(tmp_path, dict(INFO, expected=expected)).run("--check", "--diff")[1]
+    assert "+kernel.panic_on_oops = 1" in printed
     assert "RUNNING HANDLER [vmcore.kdump.kdump : Apply the panic triggers]" in printed, printed
     assert "TASK [vmcore.kdump.kdump : Reserve memory" not in printed.partition("RUNNING HANDLER")[0]

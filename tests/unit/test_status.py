@@ -11,6 +11,7 @@ from kexec_host import RELEASE, KexecHost
 
 from ansible_collections.vmcore.kdump.plugins.module_utils import (
     boot,
+    engine,
     expectation,
     kexec,
     layout,
@@ -23,6 +24,7 @@ from ansible_collections.vmcore.kdump.plugins.module_utils import (
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils.bootloader import grub
 from ansible_collections.vmcore.kdump.plugins.module_utils.image import build
+from ansible_collections.vmcore.kdump.plugins.module_utils.plan import Step
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Missing, Parts, Problem, fail
 
 GRUB_CFG = """\
@@ -212,6 +214,73 @@ def test_a_variable_that_is_no_text_is_refused_also_where_a_wish_is_added_to_it(
     host.make_directories("/var/crash")
     with pytest.raises(KdumpError, match="KDUMP_COMMANDLINE_APPEND is neither text nor a number"):
         expect(host, sysconfig={"KDUMP_COMMANDLINE_APPEND": value}, nr_cpus=2)
+
+
+def test_what_the_native_engine_cannot_do_is_refused_by_name(tmp_path, digest):
+    with pytest.raises(KdumpError) as caught:
+        expect(Guest(tmp_path), conf={"dracut_args": "--add-drivers x", "auto_reset_crashkernel": True, "pth": "/x"})
+    said = str(caught.value)
+    assert "kdump_dracut_args" in said and "kdump_auto_reset_crashkernel" in said and "pth" in said
+    assert expect(Guest(tmp_path), conf={"auto_reset_crashkernel": False}).differs == ["conf"]
+
+
+def test_for_absent_nothing_is_judged_and_what_would_be_set_is_told(tmp_path, digest):
+    found = expect(Guest(tmp_path), state="absent", conf={"nonsense": 1}, nr_cpus=2, triggers={"no.such": "thing"})
+    assert found.differs == [] and sorted(found.settings) == ["KDUMP_COMMANDLINE_APPEND", "KDUMP_COMMANDLINE_REMOVE"]
+    assert found.path == layout.SYSCONFIG
+
+
+def test_triggers_are_told_as_text(tmp_path, digest):
+    host = Guest(tmp_path)
+    host.put("/proc/sys/kernel/panic_on_oops", b"0\n")
+    assert expect(host, triggers={"kernel.panic_on_oops": 1}).triggers == {"kernel.panic_on_oops": "1"}
+
+
+class Other:
+    """Another engine, as far as status and boot_plan ask of it."""
+
+    NAME, UNIT = "kdumpctl", "kdump.service"
+
+    def __init__(self, enabled=True, loaded=None):
+        self.enabled, self.is_loaded = enabled, loaded
+
+    def is_enabled(self, host):
+        return self.enabled
+
+    def loaded(self, host):
+        return self.is_loaded
+
+    def disarm(self, host):
+        def apply(target):
+            self.enabled = False
+
+        return [Step("disable kdump.service", apply)] if self.enabled else []
+
+    def unblock(self, host):
+        return []
+
+
+def test_an_engine_that_is_armed_beside_the_chosen_one_is_named(tmp_path, digest, monkeypatch):
+    host = Guest(tmp_path)
+    arm(host, digest)
+    other = Other()
+    monkeypatch.setitem(engine.DRIVERS, "kdumpctl", other)
+    found = look(host)
+    assert found["readiness"] == "unprotected" and "kdump.service" in found["reasons"][0]["message"]
+    engine.boot_plan(host, "native", "present", python="/usr/bin/python3").apply(host)
+    assert not other.enabled and look(host)["readiness"] == "armed"
+    assert not engine.boot_plan(host, "native", "present", python="/usr/bin/python3").changed
+
+
+def test_what_another_engine_has_loaded_is_named(tmp_path, digest, monkeypatch):
+    host = Guest(tmp_path)
+    arm(host, digest)
+    state = kexec.loaded(host)
+    host.put(layout.LOADED, json.dumps(state._replace(method="kdumpctl")._asdict()).encode())
+    monkeypatch.setitem(engine.DRIVERS, "kdumpctl", Other(False, state))
+    found = look(host)
+    assert (found["readiness"], found["loaded"], found["loaded_by"]) == ("unprotected", None, "kdumpctl")
+    assert "kdumpctl has loaded the capture kernel, and native is wanted" in found["reasons"][0]["message"]
 
 
 DIFFERENCES = {
