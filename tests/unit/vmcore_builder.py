@@ -14,6 +14,14 @@ VMCOREINFO = (
     "OSRELEASE=%s\nBUILD-ID=%s\nPAGESIZE=4096\nSYMBOL(init_uts_ns)=%x\nOFFSET(uts_namespace.name)=0\n"
     "KERNELOFFSET=c200000\nNUMBER(x)=a=b\nCRASHTIME=%d\n" % (RELEASE, BUILD_ID, INIT_UTS_NS, CRASHTIME)
 ).encode()
+# zlib's pages are real ones. The others begin and end as their formats do: liblzo2, libsnappy and libzstd are not here.
+PACKERS = {
+    "none": lambda page: page,
+    "zlib": lambda page: zlib.compress(page, 1),
+    "lzo": lambda page: page[: PAGE // 2] + b"\x11\0\0",
+    "snappy": lambda page: b"\x80\x20" + page[: PAGE // 2],
+    "zstd": lambda page: b"\x28\xb5\x2f\xfd" + page[: PAGE // 2],
+}
 STATUS = {"none": 0, "zlib": 1, "lzo": 2, "snappy": 4, "zstd": 0x20}
 
 
@@ -35,12 +43,12 @@ def utsname(machine):
     return b"".join(name.encode().ljust(65, b"\0") for name in names)
 
 
-def pages(count):
+def pages(count, size=PAGE):
     """Page contents: every third of zeros, the others of text that compresses, one that does not."""
-    found = [bytes(PAGE) if n % 3 == 0 else (b"page %d " % n * 600)[:PAGE] for n in range(count)]
+    found = [bytes(size) if n % 3 == 0 else (b"page %d " % n * size)[:size] for n in range(count)]
     if count > 2:
         state, noise = 1, bytearray()
-        while len(noise) < PAGE:
+        while len(noise) < size:
             state = state * 1103515245 + 12345 & 0x7FFFFFFF
             noise.append(state >> 16 & 0xFF)
         found[2] = bytes(noise)
@@ -48,54 +56,54 @@ def pages(count):
 
 
 def kdump(
-    order="<", machine="x86_64", compression="zlib", contents=None, level=31, status=0, split=None, version=6, vmcoreinfo=VMCOREINFO
+    order="<", machine="x86_64", compression="zlib", contents=None, level=31, status=0, split=None, version=6,
+    vmcoreinfo=VMCOREINFO, time_bits=None,
 ):  # fmt: skip
     """A kdump-compressed dump. Page n of memory is dumped if n % 2 == 0; `split` (first, end) keeps those pages only."""
     contents = pages(40) if contents is None else contents
     word = 32 if machine in ("i686", "armv7l") else 64
-    mapnr = len(contents) * 2
+    time_bits = time_bits or word
+    page, mapnr = len(contents[0]), len(contents) * 2
     note_data = notes(order, vmcoreinfo)
-    stamp = struct.pack(order + ("qq" if word == 64 else "ii"), CRASHTIME + 5, 0)
+    stamp = struct.pack(order + ("qq" if time_bits == 64 else "ii"), CRASHTIME + 5, 0)
     sub_form = {"i686": "IiiIIqIqIqIQQQ", "armv7l": "IiiII4xqI4xqI4xqI4xQQQ"}.get(machine, "QiiQQqQqQqQQQQ")
     sub_size = struct.calcsize("<" + sub_form)
-    sub_blocks = -(-(sub_size + len(note_data)) // PAGE)
+    sub_blocks = -(-(sub_size + len(note_data)) // page)
     header = b"KDUMP   " + struct.pack(order + "i", version) + utsname(machine)
-    header = header.ljust(408 if word == 64 else 404, b"\0") + stamp
-    header += struct.pack(order + "IiiIIIIIIi", STATUS[compression] | status, PAGE, sub_blocks, 2, mapnr, 0, 0, 0, 0, 2)
-    at = PAGE + sub_size
+    header = header.ljust(408 if time_bits == 64 else 404, b"\0") + stamp
+    header += struct.pack(order + "IiiIIIIIIi", STATUS[compression] | status, page, sub_blocks, 2, mapnr, 0, 0, 0, 0, 2)
+    at = page + sub_size
     info_at = at + note_data.index(vmcoreinfo) if vmcoreinfo else 0
     start, end = split or (0, 0)
     sub = struct.pack(
         order + sub_form, 0x1000000, level, 1 if split else 0, start, end, info_at, len(vmcoreinfo), at, len(note_data), 0, 0,
         start, end, mapnr,
     )  # fmt: skip
-    bitmap1 = bytes([0xFF] * (mapnr // 8)).ljust(PAGE, b"\0")
-    bitmap2 = bytes([0x55] * (mapnr // 8)).ljust(PAGE, b"\0")
-    head = header.ljust(PAGE, b"\0") + (sub + note_data).ljust(sub_blocks * PAGE, b"\0") + bitmap1 + bitmap2
+    bitmap1 = bytes([0xFF] * (mapnr // 8)).ljust(page, b"\0")
+    bitmap2 = bytes([0x55] * (mapnr // 8)).ljust(page, b"\0")
+    head = header.ljust(page, b"\0") + (sub + note_data).ljust(sub_blocks * page, b"\0") + bitmap1 + bitmap2
     return head + page_data(order, contents, compression, level, split, len(head))
 
 
 def page_data(order, contents, compression, level, split, table):
     """The descriptors and what they describe. The table has room for all, also where `split` leaves some out."""
-    offset = table + 24 * len(contents)
-    zero = struct.pack(order + "qIIQ", offset, PAGE, 0, 0)
-    data = bytes(PAGE) if level & 1 else b""
-    descriptors = b""
+    offset, size = table + 24 * len(contents), len(contents[0])
+    zero = struct.pack(order + "qIIQ", offset, size, 0, 0)
+    data = bytearray(size if level & 1 else 0)
+    descriptors = bytearray()
     for number, page in enumerate(contents):
         if split and not split[0] <= number * 2 < split[1]:
             continue
         if level & 1 and not page.strip(b"\0"):
             descriptors += zero
             continue
-        packed = (
-            zlib.compress(page, 1) if compression == "zlib" else page[: PAGE // 2] if compression != "none" else page
-        )
+        packed = PACKERS[compression](page)
         flags = STATUS[compression]
-        if len(packed) >= PAGE:
+        if len(packed) >= size:
             packed, flags = page, 0
         descriptors += struct.pack(order + "qIIQ", offset + len(data), len(packed), flags, 0)
         data += packed
-    return descriptors.ljust(24 * len(contents), b"\0") + data
+    return bytes(descriptors.ljust(24 * len(contents), b"\0") + data)
 
 
 def elf(order="<", bits=64, flags=0, contents=None, vmcoreinfo=VMCOREINFO, machine=62, xnum=False):

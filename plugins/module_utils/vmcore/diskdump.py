@@ -7,10 +7,12 @@ write_kdump_header (the layout), check_and_modify_kdump_headers (the incomplete 
 write_kdump_pages_and_bitmap_cyclic (bitmaps, a table of descriptors with room for every dumpable page, then a page of
 zeros where level 1 is excluded, then the pages in order). QEMU's dump/dump.c writes the same.
 
-What this cannot see: a page whose bytes changed in place. Only zlib pages, which have a checksum, tell, and only a
-sample of them is read.
+What this cannot see: a page whose bytes changed in place, except in a sample. There zlib pages, which have a checksum,
+tell all; those of the others must begin or end as their format does, which what a power cut leaves of a file that was
+never flushed, zeros, does not.
 """
 
+import struct
 import zlib
 from typing import Dict, Iterator, NamedTuple, Optional, Tuple
 
@@ -19,12 +21,13 @@ from .pages import COMPRESSIONS, DESCRIPTOR, Table, check_table
 from .result import Findings, plausible
 from .source import Source
 
-SIGNATURES = (b"KDUMP   ", b"DISKDUMP")
+SIGNATURE = b"KDUMP   "
 INCOMPLETE = 0x8
 ZERO_PAGES = 0x1  # dump level: the writer leaves zero pages out, and keeps one for all
 NEWEST_VERSION = 6
 # The header's word size is that of the writer's `unsigned long`; it is not said anywhere but by the machine's name.
 WORD_32 = ("i386", "i486", "i586", "i686", "s390", "ppc", "mips", "riscv32", "parisc", "sh4")
+PAGE_SIZES = frozenset(1 << shift for shift in range(9, 21))
 # 64 TiB of 4 KiB pages: larger bitmaps are not counted.
 BITMAP_LIMIT = 2 << 30
 UTSNAME = 65
@@ -48,6 +51,8 @@ LAYOUT_64 = Layout(64, 408, "qqIiiIIIIIIi", "QiiQQqQqQqQQQQ")
 LAYOUT_I386 = Layout(32, 404, "iiIiiIIIIIIi", "IiiIIqIqIqIQQQ")
 # Elsewhere 64-bit fields are aligned to 8 bytes.
 LAYOUT_32 = Layout(32, 404, "iiIiiIIIIIIi", "IiiII4xqI4xqI4xqI4xQQQ")
+# And where the C library's time has 64 bits, as on Debian's armhf since trixie.
+LAYOUT_32_TIME_64 = LAYOUT_32._replace(timestamp=408, main=LAYOUT_64.main)
 
 
 class Header(NamedTuple):
@@ -100,12 +105,12 @@ def read_header(source: Source, findings: Findings) -> Optional[Header]:
         )
         return None
     names = utsname(source)
-    layout = layout_for(names["machine"])
+    layout, main = main_header(source, order, names["machine"])
     findings.learn(byte_order="little" if order == "<" else "big", word_bits=layout.word_bits)
-    main = source.unpack_at(order + layout.main, layout.timestamp)
     seconds, _microseconds, status, block_size, sub_blocks, bitmap_blocks, max_mapnr = main[:7]
-    if block_size not in (1 << shift for shift in range(9, 21)):
-        findings.broken("The block size at byte %d is %d, which is no page size." % (layout.timestamp + 20, block_size))
+    if block_size not in PAGE_SIZES:
+        place = layout.timestamp + struct.calcsize("=" + layout.main[:3])
+        findings.broken("The block size at byte %d is %d, which is no page size." % (place, block_size))
         return None
     if sub_blocks < 1 or bitmap_blocks < 2:
         findings.broken(
@@ -142,10 +147,19 @@ def utsname(source: Source) -> Dict[str, str]:
     return {name: vmcoreinfo.printable(text.decode("ascii", "replace")) for name, text in zip(names, texts)}
 
 
-def layout_for(machine: str) -> Layout:
+def main_header(source: Source, order: str, machine: str) -> Tuple[Layout, Tuple]:
+    """The layout and the fields from the timestamp on, of the machine's layouts the one that gives a page size."""
+    for layout in layouts(machine):
+        fields = source.unpack_at(order + layout.main, layout.timestamp)
+        if fields[3] in PAGE_SIZES:
+            break
+    return layout, fields
+
+
+def layouts(machine: str) -> Tuple[Layout, ...]:
     if machine in ("i386", "i486", "i586", "i686"):
-        return LAYOUT_I386
-    return LAYOUT_32 if machine in WORD_32 or machine.startswith("arm") else LAYOUT_64
+        return (LAYOUT_I386,)
+    return (LAYOUT_32, LAYOUT_32_TIME_64) if machine in WORD_32 or machine.startswith("arm") else (LAYOUT_64,)
 
 
 def compression(status: int) -> str:
@@ -234,23 +248,42 @@ def check_pages(source: Source, header: Header, room: Tuple[int, int], findings:
 
 
 def sample(source: Source, table: Table, findings: Findings) -> None:
-    """Decompress evenly spaced pages of those that zlib compressed (others need libraries that Python has not)."""
+    """Look at the bytes of evenly spaced pages."""
     done = 0
     for number in positions(table.pages):
         place = table.offset + number * DESCRIPTOR.size
         offset, size, flags = source.unpack_at(table.order + "qII", place)
-        if flags != 1 or not 0 < size <= table.page_size or not table.data <= offset <= source.size - size:
+        if flags == 0 or not 0 < size <= table.page_size or not table.data <= offset <= source.size - size:
             continue
-        try:
-            page = zlib.decompressobj().decompress(source.read_at(offset, size), table.page_size + 1)
-        except zlib.error:
-            page = b""
-        if len(page) != table.page_size:
+        if not is_page(source.read_at(offset, size), COMPRESSIONS.get(flags, ""), table.page_size):
             findings.broken(
                 "Page %d of the dump, at byte %d, does not decompress: its bytes are damaged." % (number, offset)
             )
-        done += 1
+        done += COMPRESSIONS.get(flags) == "zlib"
     findings.learn(pages_decompressed=done or None)
+
+
+def is_page(packed: bytes, name: str, page_size: int) -> bool:
+    """Whether bytes can be a compressed page: zlib's are decompressed, the others' ends looked at."""
+    if name == "lzo":  # LZO1X ends with an M4 match of no distance
+        return packed.endswith(b"\x11\0\0")
+    if name == "snappy":  # a varint of the length goes before
+        return packed.startswith(varint(page_size))
+    if name == "zstd":  # RFC 8878, 3.1.1
+        return packed.startswith(b"\x28\xb5\x2f\xfd")
+    try:
+        return name != "zlib" or len(zlib.decompressobj().decompress(packed, page_size + 1)) == page_size
+    except zlib.error:
+        return False
+
+
+def varint(number: int) -> bytes:
+    """Seven bits in each byte, the lowest first; all but the last have the highest bit set."""
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes(found) + bytes([number])
 
 
 def positions(count: int, wanted: int = 1024) -> Iterator[int]:

@@ -43,11 +43,13 @@ def read_plain(source: Source, findings: Findings, deep: bool) -> None:
         if source.unpack_at(">qq", 16) != (1, 1):
             findings.broken("The flattened header is of a type or version (bytes 16 to 31) that does not exist.")
             return
-        rearranged = flattened.Rearranged(source, flattened.walk(source, findings))
-        findings.learn(rearranged_bytes=rearranged.size)
-        source = rearranged
+        runs = flattened.walk(source, findings)
+        if runs is None:
+            return
+        source = flattened.Rearranged(source, runs)
+        findings.learn(rearranged_bytes=source.size)
     head = source.read_at(0, 8)
-    if head in diskdump.SIGNATURES:
+    if head == diskdump.SIGNATURE:
         diskdump.read(source, findings, deep)
     elif head.startswith(elfcore.MAGIC):
         elfcore.read(source, findings)
@@ -62,25 +64,23 @@ def read_wrapped(source: Source, name: str, findings: Findings, deep: bool) -> N
         findings.unknown("The dump is inside a %s file, which is not read here: expand it with `%s -d`." % (name, name))
         return
     try:
-        head = b""
+        head = bytearray()
         for piece in wrappers.expand(source, name):
             head += piece
             if len(head) >= LIMIT:
                 break
         else:
-            read_plain(Source(io.BytesIO(head), len(head)), findings, deep)
+            read_plain(Source(io.BytesIO(bytes(head)), len(head)), findings, deep)
             return
-        read_head(head, findings)
+        read_head(bytes(head), findings)
         if deep:
             read_through(source, name, findings)
         else:
             findings.unknown("The dump is inside a %s file, read at its beginning only: deep=true reads it all." % name)
     except wrappers.Cut as error:
         findings.incomplete("The compressed file is not whole: %s." % error)
-    except wrappers.TooLong:
-        findings.unknown(
-            "The %s file expands to more than %d GiB: it was read no further." % (name, EXPANDED_LIMIT >> 30)
-        )
+    except wrappers.TooLong as error:
+        findings.unknown("The compressed file %s: it was read no further." % error)
 
 
 def read_head(head: bytes, findings: Findings) -> None:

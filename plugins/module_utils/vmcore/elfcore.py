@@ -121,12 +121,13 @@ def segments(source: Source, header: Header) -> Iterator[Segment]:
 
 def check_segments(source: Source, header: Header, findings: Findings) -> None:
     """Every PT_LOAD must lie inside the file; PT_NOTE says which kernel it was."""
-    loads = total = 0
+    loads = total = notes = 0
     info: Dict[str, str] = {}
     for segment in segments(source, header):
         if segment.kind not in (PT_LOAD, PT_NOTE):
             continue
-        if segment.offset + segment.filesz > source.size:
+        # QEMU's dump.c (get_offset_range) gives the offset -1 to memory of which nothing is in the file.
+        if segment.filesz and segment.offset + segment.filesz > source.size:
             findings.incomplete(
                 "The segment of physical address 0x%x lies at bytes %d to %d; the file ends at %d: it was cut off."
                 % (segment.paddr, segment.offset, segment.offset + segment.filesz, source.size)
@@ -134,7 +135,8 @@ def check_segments(source: Source, header: Header, findings: Findings) -> None:
         if segment.kind == PT_LOAD:
             loads += 1
             total += segment.filesz
-        elif not info:
+        elif not info and notes < vmcoreinfo.NOTES_LIMIT:
+            notes += segment.filesz
             info = read_notes(source, header, segment)
     if not loads:
         findings.incomplete("No program header describes memory: the writer stopped before it wrote them.")

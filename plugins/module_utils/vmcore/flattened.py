@@ -11,7 +11,7 @@ size <= 0, which must be -1 and -1. There is no incomplete flag: only the end re
 import bisect
 import heapq
 import struct
-from typing import List, NamedTuple, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from .result import Findings
 from .source import LIMIT, Source
@@ -38,8 +38,8 @@ class Run(NamedTuple):
         return self.target + self.size * self.pieces
 
 
-def walk(source: Source, findings: Findings) -> List[Run]:
-    """The runs of a stream in its order; says what is wrong with the stream."""
+def walk(source: Source, findings: Findings) -> Optional[List[Run]]:
+    """The runs of a stream in its order, None where they are too many; says what is wrong with the stream."""
     runs: List[Run] = []
     position = HEADER
     for _number in range(MAX_RECORDS):
@@ -57,16 +57,22 @@ def walk(source: Source, findings: Findings) -> List[Run]:
         have = min(size, max(0, source.size - position - RECORD.size))
         add(runs, target, position + RECORD.size, have)
         if len(runs) > MAX_RUNS:
-            findings.broken("The flattened stream jumps about more than any writer does (read to byte %d)." % position)
-            return runs
+            findings.unknown(
+                "The flattened stream jumps about too much to be read here (read to byte %d): turn it into a file with"
+                " `makedumpfile -R` and look at that." % position
+            )
+            return None
         position += RECORD.size + size
         if have < size:
             findings.incomplete(
                 "The flattened stream breaks off at byte %d, within a record that ends at %d." % (source.size, position)
             )
             return runs
-    findings.broken("The flattened stream has more than %d records (read to byte %d)." % (MAX_RECORDS, position))
-    return runs
+    findings.unknown(
+        "The flattened stream has more than %d records (read to byte %d): turn it into a file with `makedumpfile -R` and"
+        " look at that." % (MAX_RECORDS, position)
+    )
+    return None
 
 
 def check_end(position: int, target: int, size: int, findings: Findings) -> None:

@@ -8,7 +8,7 @@ columns: the extremes of a chunk are compared; single descriptors are looked at 
 
 import array
 import struct
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from .result import KEPT, Findings
 from .source import Source
@@ -34,7 +34,9 @@ class Table(NamedTuple):
 def check_table(source: Source, table: Table, findings: Findings, deep: bool) -> Optional[int]:
     """Check where descriptors point: of all of them, or without `deep` of the first and the last chunk.
 
-    Returns where the first chunk's page data begin, None where nothing of it points anywhere.
+    The last one is the last that tells: pages of zeros share one, at the beginning of the data, so that a chunk of them
+    says nothing of where the file should end. Returns where the first chunk's page data begin, None where nothing of it
+    points anywhere.
     """
     end = table.offset + table.pages * DESCRIPTOR.size
     if end > source.size:
@@ -44,11 +46,10 @@ def check_table(source: Source, table: Table, findings: Findings, deep: bool) ->
         )
     if table.pages > MAX_DESCRIPTORS and deep:
         findings.unknown("The dump has %d pages: more than are checked one by one here." % table.pages)
-    numbers = list(range(0, table.pages, CHUNK)) if deep and table.pages <= MAX_DESCRIPTORS else []
-    if not deep or table.pages > MAX_DESCRIPTORS:
-        numbers = sorted({0, max(0, table.pages - CHUNK)}) if table.pages else []
+        deep = False
     lowest: Optional[int] = None
     checked = lost = past = 0
+    numbers = order_of_chunks(table.pages, deep)
     for number in numbers:
         size = min(CHUNK, table.pages - number) * DESCRIPTOR.size
         data = source.read_at(table.offset + number * DESCRIPTOR.size, size)
@@ -60,16 +61,31 @@ def check_table(source: Source, table: Table, findings: Findings, deep: bool) ->
         checked += len(data) // DESCRIPTOR.size
         lost += found.lost
         past += found.past
+        if number and not deep and (found.highest > table.data or found.lost):
+            break
+    else:
+        if len(numbers) * CHUNK < table.pages:
+            findings.unknown("So many of the last pages are zeros that they do not tell where the file should end.")
     findings.learn(pages_checked=checked or None, pages_lost=lost or None)
+    tell(findings, source.size, past, lost)
+    return lowest
+
+
+def tell(findings: Findings, size: int, past: int, lost: int) -> None:
     if past:
         findings.incomplete(
-            "%d page descriptors point past the end of the file at byte %d: it was cut off there." % (past, source.size)
+            "%d page descriptors point past the end of the file at byte %d: it was cut off there." % (past, size)
         )
     if lost:
         findings.incomplete(
             "%d pages have a descriptor without an offset: the writer stopped, as on a full target, before them." % lost
         )
-    return lowest
+
+
+def order_of_chunks(pages: int, deep: bool) -> List[int]:
+    """The numbers of the chunks' first descriptors: rising, or without `deep` the first and then from the last back."""
+    numbers = range(0, pages, CHUNK)
+    return list(numbers if deep else (*numbers[:1], *reversed(numbers[1:])))[: MAX_DESCRIPTORS // CHUNK]
 
 
 def columns(data: bytes, order: str) -> Tuple[Sequence[int], Sequence[int], Sequence[int]]:
@@ -82,9 +98,10 @@ def columns(data: bytes, order: str) -> Tuple[Sequence[int], Sequence[int], Sequ
 
 
 class Chunk(NamedTuple):
-    """Of some descriptors: the lowest offset, how many have none, how many point past the end of the file."""
+    """Of some descriptors: the extreme offsets, how many have none, how many point past the end of the file."""
 
     lowest: Optional[int]
+    highest: int
     lost: int
     past: int
 
@@ -93,10 +110,12 @@ def check_chunk(data: bytes, number: int, end: int, table: Table, findings: Find
     """Check the descriptors in data, the first of which has this number."""
     offsets, sizes, flags = columns(data, table.order)
     lost = offsets.count(0)
-    lowest = min(offsets)
+    lowest, highest = min(offsets), max(offsets)
+    if lost == len(offsets):
+        return Chunk(None, 0, lost, 0)
     good = lowest >= table.data and min(sizes) > 0 and max(sizes) <= table.page_size
-    if good and max(offsets) + max(sizes) <= end and set(flags) <= {0, *COMPRESSIONS}:
-        return Chunk(lowest, lost, 0)
+    if good and highest + max(sizes) <= end and set(flags) <= {0, *COMPRESSIONS}:
+        return Chunk(lowest, highest, lost, 0)
     past = told = 0
     for index, (offset, size, flag) in enumerate(zip(offsets, sizes, flags)):
         wrong = offset != 0 and fault(offset, size, flag, table)
@@ -105,7 +124,7 @@ def check_chunk(data: bytes, number: int, end: int, table: Table, findings: Find
             place = table.offset + (number + index) * DESCRIPTOR.size
             findings.broken("Page descriptor %d at byte %d %s." % (number + index, place, wrong))
         past += not wrong and offset + size > end
-    return Chunk(min((offset for offset in offsets if offset > 0), default=None), lost, past)
+    return Chunk(min((offset for offset in offsets if offset > 0), default=None), highest, lost, past)
 
 
 def fault(offset: int, size: int, flag: int, table: Table) -> str:

@@ -26,6 +26,9 @@ MAGICS = (
 # What an xz file may ask for; `xz -9` needs 65 MiB.
 XZ_MEMORY = 128 << 20
 PIECE = 1 << 20
+FEED = 1 << 16
+# A dump has one. Many tiny ones would take hours, for each is begun anew.
+MAX_MEMBERS = 1 << 16
 UNKNOWN = 1 << 62
 
 
@@ -73,12 +76,12 @@ class Cut(Exception):
 def expand(source: Source, name: str) -> Iterator[bytes]:
     """The content in pieces of a MiB at most, whatever the file says; Cut where it does not go to its end."""
     position = 0
-    while True:  # one turn for each member or stream, as `gzip -d` takes them
+    for _member in range(MAX_MEMBERS):  # or stream, as `gzip -d` takes them one after another
         worker = decompressor(name)
         if worker is None:
             raise Cut("this Python cannot read %s" % name)
         while not worker.eof:
-            data = source.read_at(position, PIECE) if worker.needs_input else b""
+            data = source.read_at(position, FEED) if worker.needs_input else b""
             position += len(data)
             if worker.needs_input and not data:
                 raise Cut("its %s data break off at byte %d" % (name, position))
@@ -91,6 +94,7 @@ def expand(source: Source, name: str) -> Iterator[bytes]:
         position -= len(worker.unused_data)
         if kind(source.read_at(position, 6)) != name:
             return
+    raise TooLong("consists of more than %d %s files" % (MAX_MEMBERS, name))
 
 
 class Forward(Source):
@@ -109,7 +113,8 @@ class Forward(Source):
             pass
         while offset + count > self._start + len(self._piece) and self._more(self._piece[offset - self._start :]):
             pass
-        return self._piece[offset - self._start :][:count]
+        begin = offset - self._start
+        return self._piece[begin : begin + count]
 
     def drain(self) -> None:
         """Read on to the end."""
@@ -124,10 +129,10 @@ class Forward(Source):
             self.size = end
             return False
         if end > self._limit:
-            raise TooLong()
+            raise TooLong("expands to more than %d GiB" % (self._limit >> 30))
         self._start, self._piece = end - len(keep), keep + piece
         return True
 
 
 class TooLong(Exception):
-    """The content goes on behind the limit."""
+    """The content goes on behind a limit, which the text names."""
