@@ -133,6 +133,7 @@ class ContractHost(Host):
             "PATH": os.pathsep.join([self.path("/usr/bin"), os.path.dirname(sys.executable), "/usr/bin", "/bin"]),
             "LC_ALL": "C",
             "KDUMP_CONTRACT_ROOT": self.root,
+            "KDUMP_CONTRACT_MACHINE": self.kernel.machine,
         }
         done = subprocess.run(
             [sys.executable, "-S", self.path(found)] + list(argv[1:]),
