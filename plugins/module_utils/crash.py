@@ -7,7 +7,7 @@ What goes on between these, while the host is away, is plugins/action/crash_test
 
 from typing import Any, Callable, Dict
 
-from . import dumps, proof, status
+from . import dumps, engine, proof, status
 from .problems import fail
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -57,10 +57,11 @@ def record(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
     """Keep the proof, and say what the host is with it."""
     given = params["proof"]
     inputs = proof.Inputs(**given["inputs"])
-    low_water = given["memory_low_water"]
-    recommended = None if low_water is None else proof.recommended_crashkernel(inputs.reserved_bytes, low_water)
-    values = dict(given, inputs=inputs, proven_at=host.now(), recommended_crashkernel=recommended)
-    seen = proof.Proof(**values)
+    recommended = proof.recommended_crashkernel(inputs.reserved_bytes, given["memory_low_water"])
+    seen = proof.Proof(**dict(
+        given, inputs=inputs, proven_at=host.now(), recommended_crashkernel=recommended,
+        engine=engine.choose(host, params["engine"]),
+    ))  # fmt: skip
     proof.save(host, seen)
     now = status.observe(host, params["engine"], 0)
     return {"proof": seen.as_dict(), "readiness": now.verdict.readiness,

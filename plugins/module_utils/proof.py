@@ -34,6 +34,7 @@ class Proof(NamedTuple):
     seconds_unreachable: Optional[float]
     memory_low_water: Optional[int]
     recommended_crashkernel: Optional[str]
+    engine: str = "native"
 
     def as_dict(self) -> Dict[str, Any]:
         return dict(self._asdict(), inputs=dict(self.inputs._asdict()))
@@ -73,6 +74,7 @@ def load(host: Any) -> Optional[Proof]:
             inputs, str(values["vmcore"]), str(values["verdict"]), _finite(values["proven_at"]),
             _number(values.get("seconds_to_capture")), _number(values.get("seconds_unreachable")),
             _whole(values.get("memory_low_water")), _text(values.get("recommended_crashkernel")),
+            str(values.get("engine", "native")),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
@@ -103,18 +105,23 @@ def capture(host: Any, directory: str) -> Optional[Capture]:
         return None
 
 
-def recommended_crashkernel(reserved: int, low_water: int) -> Optional[str]:
-    """A size for crashkernel= from a capture that succeeded: what it used at its worst, and a quarter more.
+def recommended_bytes(reserved: int, low_water: Optional[int]) -> Optional[int]:
+    """The reservation that a capture needs, from one that succeeded: what it used at its worst, and a quarter more.
 
     (reserved - low_water) * 5/4, rounded up to 16M. What it used is the reservation less the least MemAvailable, which
     the capture kernel looks at once a second: a shorter peak is not seen, and a capture of the same host on a bad
     day starts more drivers and writes a longer list of pages. Hence the quarter. x86 places a reservation in steps
     of 16M (CRASH_ALIGN in arch/x86/include/asm/crash_reserve.h). None where the figures cannot be right.
     """
-    used = reserved - low_water
-    if low_water <= 0 or used <= 0:
+    if low_water is None or low_water <= 0 or reserved <= low_water:
         return None
-    return "%dM" % (-(-used * 5 // 4 // _STEP) * _STEP // _MIB)
+    return -(-(reserved - low_water) * 5 // 4 // _STEP) * _STEP
+
+
+def recommended_crashkernel(reserved: int, low_water: Optional[int]) -> Optional[str]:
+    """The same as a value for crashkernel=."""
+    size = recommended_bytes(reserved, low_water)
+    return "%dM" % (size // _MIB) if size else None
 
 
 # --- JSON that may hold anything -----------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def _with_proof(facts: Facts, changed: List[Problem], warnings: List[Problem]) -
             "No crash test has been made.",
             "Prove it where a crash is allowed: ansible-playbook vmcore.kdump.crash_test -e kdump_crash_test=true.",
         )], warnings)  # fmt: skip
-    since = list(_changed_since_proof(facts.proof.inputs, now))
+    since = list(_changed_since_proof(facts.proof, facts.engine, now))
     if since and changed:
         return Verdict(UNPROTECTED, changed + since, warnings)
     if since or changed:
@@ -182,7 +182,7 @@ def _changed_since_load(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             "The loaded capture kernel is %s, and %s is wanted." % (facts.image.release, facts.release), _RUN_ROLE,
         )  # fmt: skip
-    elif facts.wanted_digest is not None and facts.wanted_digest != facts.loaded.digest:
+    elif facts.wanted_digest is not None and facts.loaded.digest and facts.wanted_digest != facts.loaded.digest:
         yield Problem(
             "The loaded capture image is older than what it is made of: configuration, programs, modules or the kernel "
             "have changed.", _RUN_ROLE,
@@ -217,10 +217,12 @@ def _no_space(facts: Facts) -> Iterator[Problem]:
 
 
 # --- proof ---------------------------------------------------------------------------------------------------------
-def _changed_since_proof(proven: Inputs, now: Inputs) -> Iterator[Problem]:
+def _changed_since_proof(proof: Proof, engine: str, now: Inputs) -> Iterator[Problem]:
+    proven = proof.inputs
     for text, before, after in (
+        ("the engine (%s, now %s)", proof.engine, engine),
         ("the kernel (%s, now %s)", proven.release, now.release),
-        ("the capture image (%.16s, now %.16s)", proven.digest, now.digest),
+        ("the capture image (%.16s, now %.16s)", proven.digest, now.digest or "an unknown one"),
         ("the reservation (%d bytes, now %d)", proven.reserved_bytes, now.reserved_bytes),
         ("the capture kernel's command line (%s, now %s)", proven.cmdline, now.cmdline),
     ):
@@ -247,7 +249,11 @@ def _warnings(facts: Facts) -> Iterator[Problem]:
             "What the next boot reserves is not known, because the boot entries cannot be read.",
             "Read the errors in the result; set crashkernel= by the boot loader's own means.",
         )
-    elif facts.reserved and facts.expected and facts.reboot_required:
+    if facts.loaded is not None and not facts.loaded.digest:
+        yield Problem(
+            "What the loaded capture image was made of is not known, for this collection has not built it.", _RUN_ROLE,
+        )  # fmt: skip
+    if facts.configured is not None and facts.reserved and facts.expected and facts.reboot_required:
         yield Problem(
             "The reservation changes with the next boot, from %d MiB to %d MiB."
             % (facts.reserved // _MIB, facts.expected // _MIB), "Reboot when it suits.",

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from . import conf_check, crashkernel, dumps, engine, kexec, proof, readiness, reservation, sysconfig
 from .bootloader import choice, entry
-from .engines.driver import Configuration
+from .engines.driver import Configuration, Recommendation
 from .image import store
 from .problems import Parts, Problem
 
@@ -19,6 +19,15 @@ class Entries(NamedTuple):
 
     bootloader: str
     configured: List[str]
+
+
+class Sizing(NamedTuple):
+    """Advice for the reservation: by the crash test, or by the engine as long as none has measured. None: not known."""
+
+    recommended_bytes: Optional[int]
+    recommended: Optional[str]  # as crashkernel= takes it
+    recommended_by: Optional[str]  # crash test, engine
+    wasted_bytes: int
 
 
 class Status(NamedTuple):
@@ -31,6 +40,7 @@ class Status(NamedTuple):
     entries: Optional[Entries]
     ram: reservation.Ram
     image: Optional[store.Manifest]
+    sizing: Sizing
     facts: readiness.Facts
     verdict: readiness.Verdict
     vmcores: List[Dict[str, Any]]
@@ -54,9 +64,20 @@ def observe(host: Any, wanted_engine: str, most_vmcores: int) -> Status:
     verdict = readiness.judge(facts)
     vmcores = parts.of([], dumps.newest, host, directory, most_vmcores)
     return Status(
-        name, engine.packages_missing(host, name), found, release, entries, ram, image, facts, verdict, vmcores,
-        found.problems + parts.errors,
+        name, engine.packages_missing(host, name), found, release, entries, ram, image,
+        sizing(facts, parts.of(None, driver.recommended, host)), facts, verdict, vmcores, found.problems + parts.errors,
     )  # fmt: skip
+
+
+def sizing(facts: readiness.Facts, advice: Optional[Recommendation]) -> Sizing:
+    """A crash test of another reservation counts as well, one of another engine's image does not."""
+    size, text, source = (advice.bytes, advice.value, "engine") if advice else (None, None, None)
+    if facts.proof is not None and facts.proof.engine == facts.engine:
+        figures = (facts.proof.inputs.reserved_bytes, facts.proof.memory_low_water)
+        measured = proof.recommended_bytes(*figures)
+        if measured is not None:
+            size, text, source = measured, proof.recommended_crashkernel(*figures), "crash test"
+    return Sizing(size, text, source, max(0, facts.reserved - size) if size else 0)
 
 
 def boot_entries(host: Any) -> Entries:
@@ -119,7 +140,7 @@ def report(status: Status) -> Dict[str, Any]:
         "crashkernel": {
             "configured": facts.configured, "running": facts.running, "reserved_bytes": facts.reserved,
             "expected_bytes": facts.expected, "reboot_required": facts.reboot_required, "ram_bytes": status.ram.bytes,
-            "bootloader": status.entries.bootloader if status.entries else None,
+            "bootloader": status.entries.bootloader if status.entries else None, **status.sizing._asdict(),
         },
         "image": _image(status),
         "loaded": dict(facts.loaded._asdict()) if facts.loaded else None,

@@ -119,6 +119,9 @@ proof:
         - A value for C(crashkernel=), from what the capture used at its worst and a quarter more, rounded up to 16M. Null
           if that is not known.
       type: str
+    engine:
+      description: The engine that captured.
+      type: str
   sample:
     inputs:
       release: 6.12.48+deb13-amd64
@@ -132,6 +135,7 @@ proof:
     seconds_unreachable: 43.2
     memory_low_water: 12582912
     recommended_crashkernel: 144M
+    engine: native
 readiness:
   description: How ready the host is now, as RV(vmcore.kdump.info#module:readiness).
   returned: success, and on failure if the host has come back

@@ -221,6 +221,22 @@ crashkernel:
     bootloader:
       description: What keeps the boot entries. Null if that cannot be told.
       type: str
+    recommended:
+      description:
+        - What the reservation could be, as a value for C(crashkernel=). Null if nobody knows. It is an advice. The role sets
+          it if C(kdump_crashkernel) is given it.
+      type: str
+    recommended_bytes:
+      description: Bytes that it reserves on this host. Null if nobody knows.
+      type: int
+    recommended_by:
+      description:
+        - V(crash test), from the least memory that was available in the last crash test with this engine, at whatever
+          reservation, or V(engine) as long as none has measured it. Null if nobody knows.
+      type: str
+    wasted_bytes:
+      description: Bytes that are reserved beyond it, V(0) if none are, or if it is not known.
+      type: int
   sample:
     configured: [256M]
     running: [256M]
@@ -229,6 +245,10 @@ crashkernel:
     reboot_required: false
     ram_bytes: 2146942976
     bootloader: grub
+    recommended: 144M
+    recommended_bytes: 150994944
+    recommended_by: crash test
+    wasted_bytes: 117440512
 image:
   description: The newest whole capture image for the kernel that captures. Null if there is none.
   returned: success
@@ -377,6 +397,9 @@ proof:
       type: int
     recommended_crashkernel:
       description: What the capture needed at its worst and a quarter more, as a value for C(crashkernel=).
+      type: str
+    engine:
+      description: The engine that captured.
       type: str
 inputs:
   description: What a crash test now would prove. The host is V(proven) while RV(proof.inputs) equals it.

@@ -104,6 +104,21 @@ CASES = {
         ARMED._replace(proof=proof(INPUTS._replace(reserved_bytes=256 * MIB))), "stale", "the reservation (268435456 bytes"),
     "proven with another command line": (
         ARMED._replace(proof=proof(INPUTS._replace(cmdline="nr_cpus=2"))), "stale", "command line (nr_cpus=2, now root=/dev/vda1 nr_cpus=1)"),
+    "proven with another engine": (
+        ARMED._replace(proof=proof()._replace(engine="kdumpctl")), "stale", "the engine (kdumpctl, now native)"),
+    "another engine is enabled at boot too": (
+        ARMED._replace(others_enabled=["kdump.service"]), "unprotected", "kdump.service arms this host at boot beside"),
+    "loaded by another engine": (
+        ARMED._replace(loaded=None, loaded_by="kdump-tools"), "unprotected", "kdump-tools has loaded the capture kernel"),
+    "nothing loaded by the unit of another engine": (
+        ARMED._replace(crash_loaded=False, loaded=None, engine="kdumpctl", unit="kdump.service"),
+        "unprotected", "`systemctl status kdump.service`"),
+    "the unit of another engine is disabled": (
+        ARMED._replace(unit_enabled=False, unit="kdump.service"), "unprotected", "kdump.service is not enabled"),
+    "a unit that its condition skips as long as nothing is reserved": (
+        PENDING._replace(engine="kdumpctl", unit="kdump.service"), "pending_reboot", "takes effect with the next boot"),
+    "loaded by the engine itself, from what is not known": (
+        ARMED._replace(loaded=Loaded(digest=""), image=Image(digest="")), "armed", "No crash test"),
     "changed since the proof, and changed again since the load": (
         ARMED._replace(proof=proof(INPUTS._replace(digest="c" * 64)), wanted_digest="b" * 64),
         "unprotected", "older than what it is made of"),

@@ -111,6 +111,40 @@ def test_an_armed_host_is_proven_by_a_proof_of_just_that_and_stale_after_a_chang
     assert "older than what it is made of" in found["reasons"][0]["message"]
 
 
+SIZING = {  # proof (engine, reserved MiB, low water MiB), reserved MiB: what is advised
+    "by the engine as long as nothing was measured": (None, 192, ("engine", 128, 64)),
+    "by the crash test": (("native", 192, 96), 192, ("crash test", 128, 64)),
+    "by a crash test of another reservation": (("native", 256, 184), 192, ("crash test", 96, 96)),
+    "by a crash test that needed more": (("native", 192, 16), 192, ("crash test", 224, 0)),
+    "not by a crash test of another engine's image": (("kdumpctl", 256, 184), 96, ("engine", 128, 0)),
+    "not by a crash test that did not measure": (("native", 256, None), 192, ("engine", 128, 64)),
+    "not by figures that cannot be": (("native", 96, 184), 192, ("engine", 128, 64)),
+}
+
+
+@pytest.mark.parametrize("name", SIZING)
+def test_advice_for_the_reservation(tmp_path, digest, name):
+    measured, reserved, (by, recommended, wasted) = SIZING[name]
+    host = Guest(tmp_path, reserved=reserved << 20)
+    host.put("/proc/iomem", b"00000000-7fffffff : System RAM\n")
+    if measured:
+        inputs = proof.Inputs("6.1", "a" * 64, measured[1] << 20, "")
+        low = None if measured[2] is None else measured[2] << 20
+        proof.save(host, proof.Proof(inputs, "/v", "complete", 1.0, None, None, low, None, measured[0]))
+    found = look(host)["crashkernel"]
+    assert (found["recommended_by"], found["recommended_bytes"], found["wasted_bytes"]) == (
+        by, recommended << 20, wasted << 20)  # fmt: skip
+    if by == "crash test":
+        assert found["recommended"] == "%dM" % recommended
+    else:
+        assert "1G-4G:128M" in found["recommended"]
+
+
+def test_where_nobody_knows_there_is_no_advice():
+    facts = readiness.Facts("6.1", reserved=1 << 28)
+    assert status.sizing(facts, None) == status.Sizing(None, None, None, 0)
+
+
 def test_other_settings_than_those_it_was_loaded_with_show(tmp_path, digest):
     host = Guest(tmp_path)
     arm(host, digest)
