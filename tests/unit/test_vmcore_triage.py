@@ -99,6 +99,50 @@ BUG = """\
 [ 9.5] Call Trace:
 [ 9.6]  kfree+0x150/0x160
 """
+SYSRQ_EL7 = """\
+[  100.1] SysRq : Trigger a crash
+[  100.2] BUG: unable to handle kernel NULL pointer dereference at           (null)
+[  100.3] IP: [<ffffffff8a26b8b6>] sysrq_handle_crash+0x16/0x20
+[  100.4] PGD 80000000b6d1b067 PUD b6d1a067 PMD 0
+[  100.5] Oops: 0002 [#1] SMP
+[  100.6] CPU: 0 PID: 2386 Comm: bash Kdump: loaded Not tainted 3.10.0-1160.el7.x86_64 #1
+[  100.7] RIP: 0010:[<ffffffff8a26b8b6>]  [<ffffffff8a26b8b6>] sysrq_handle_crash+0x16/0x20
+[  100.8] Call Trace:
+[  100.9]  [<ffffffff8a26c0cd>] __handle_sysrq+0x10d/0x170
+[  101.0]  [<ffffffff8a26c538>] ? printk+0x28/0x30
+[  101.1]  [<ffffffff8a26c538>] write_sysrq_trigger+0x28/0x40
+"""
+NULL_ARM64_4 = """\
+[   51.0] Unable to handle kernel NULL pointer dereference at virtual address 00000010
+[   51.2] Internal error: Oops: 96000044 [#1] SMP
+[   51.3] CPU: 0 PID: 900 Comm: insmod Not tainted 4.14.0-115.el7a.aarch64 #1
+[   51.5] pc : [<ffff000008720f84>] crash_me+0x14/0x40
+[   51.7] Call trace:
+[   51.8] [<ffff000008720f84>] crash_me+0x14/0x40
+"""
+PANIC_ARM = """\
+[   51.0] Kernel panic - not syncing: my driver gives up
+[   51.1] CPU: 0 PID: 9 Comm: sh Not tainted 6.12.57+deb13-armmp-lpae #1 Debian
+[   51.2] Call trace:
+[   51.3]  unwind_backtrace from show_stack+0x10/0x14
+[   51.4]  show_stack from dump_stack_lvl+0x54/0x68
+[   51.5]  dump_stack_lvl from panic+0x124/0x364
+[   51.6]  panic from give_up+0x18/0x1c [mine]
+[   51.7]  give_up from vfs_write+0xd4/0x3a0
+"""
+WARNED = """\
+[ 9.0] ------------[ cut here ]------------
+[ 9.1] WARNING: CPU: 2 PID: 9 at kernel/mine.c:10 mine+0x10/0x20
+[ 9.2] Kernel panic - not syncing: kernel: panic_on_warn set ...
+[ 9.3] CPU: 2 PID: 9 Comm: sh Not tainted 6.12.57 #1
+[ 9.4] Call Trace:
+[ 9.5]  panic+0x6c/0x6c
+[ 9.6]  check_panic_on_warn.cold+0x14/0x14
+[ 9.7]  __warn.cold+0x20/0x2c
+[ 9.8]  report_bug+0x18e/0x1a0
+[ 9.9]  handle_bug+0x53/0x90
+[ 10.0]  mine+0x10/0x20
+"""
 PLAIN = {
     "softlockup": "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [stress:4321]\n"
     "CPU: 1 PID: 4321 Comm: stress Not tainted 6.1.0\nRIP: 0010:spin+0x3/0x10\n"
@@ -109,6 +153,17 @@ PLAIN = {
     "RIP: 0010:list_del+0x8/0x20\n",
     "machine_check": "mce: [Hardware Error]: CPU 1: Machine Check Exception: 5 Bank 3: be00000000800400\n"
     "Kernel panic - not syncing: Fatal machine check\n",
+    "softlockup ": "NMI watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [stress:4321]\nRIP: 0010:turn+0x3/0x10\n"
+    "Kernel panic - not syncing: Fatal exception\n",
+    "hardlockup ": "watchdog: CPU3: Watchdog detected hard LOCKUP on cpu 3\nRIP: 0010:spin+0x3/0x10\n"
+    "Kernel panic - not syncing: Hard LOCKUP\n",
+    "rcu_stall": "rcu: INFO: rcu_preempt self-detected stall on CPU\nrcu: 1-....: (5249 ticks this GP)\n"
+    "Kernel panic - not syncing: RCU Stall\n",
+    "double_fault": "traps: PANIC: double fault, error_code: 0x0\nRIP: 0010:deep+0x3/0x10\n"
+    "Kernel panic - not syncing: Fatal exception in interrupt\n",
+    "machine_check ": "Kernel panic - not syncing: Timeout: Not all CPUs entered broadcast exception handler\n",
+    "machine_check  ": "Kernel panic - not syncing: Fatal hardware error!\n",
+    "oom ": "Kernel panic - not syncing: System is deadlocked on memory\n",
     "hardlockup": "NMI watchdog: Watchdog detected hard LOCKUP on cpu 3\nKernel panic - not syncing: Hard LOCKUP\n",
     "page_fault": "BUG: unable to handle page fault for address: ffffc90000a00000\nRIP: 0010:memcpy+0xb/0x10\n",
     "no_init": "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b\n",
@@ -133,8 +188,18 @@ PLAIN = {
         (NULL_PPC64, "null_dereference", "crash_me", ["do_one_initcall", "do_init_module"]),
         (NULL_S390, "null_dereference", "crash_me", ["crash_me", "do_one_initcall", "do_init_module"]),
         (BUG, "bug", "free_large_kmalloc", ["kfree"]),
+        (SYSRQ_EL7, "sysrq", "sysrq_handle_crash", ["__handle_sysrq", "write_sysrq_trigger"]),
+        (
+            SYSRQ_EL7.replace("SysRq", "sysrq: SysRq"),
+            "sysrq",
+            "sysrq_handle_crash",
+            ["__handle_sysrq", "write_sysrq_trigger"],
+        ),
+        (NULL_ARM64_4, "null_dereference", "crash_me", ["crash_me"]),
+        (PANIC_ARM, "panic", "", ["give_up"]),
+        (WARNED, "warning", "", ["mine"]),
     ],
-    ids=["sysrq", "x86", "arm64", "ppc64", "s390", "bug"],
+    ids=["sysrq", "x86", "arm64", "ppc64", "s390", "bug", "sysrq 3.10", "sysrq 4.18", "arm64 4.14", "arm", "warning"],
 )
 def test_where_it_crashed(text, kind, symbol, frames):
     found = signature(text)
@@ -143,7 +208,19 @@ def test_where_it_crashed(text, kind, symbol, frames):
 
 @pytest.mark.parametrize("kind", PLAIN)
 def test_class(kind):
-    assert signature(PLAIN[kind]).kind == kind
+    assert signature(PLAIN[kind]).kind == kind.strip()
+
+
+@pytest.mark.parametrize("kind", ["softlockup ", "hardlockup ", "double_fault", "page_fault", "general_protection"])
+def test_the_report_before_the_panic_belongs_to_it(kind):
+    assert signature(PLAIN[kind]).symbol in ("spin", "turn", "deep", "memcpy", "list_del")
+
+
+def test_lines_of_a_message_without_a_time_are_of_the_time_before():
+    text = NULL_X86.replace("[  213.2] #PF", "  more of it\n[  213.2] #PF").replace(
+        "[  214.9] ", "and more\n[  214.9] "
+    )
+    assert signature(text).id == signature(NULL_X86).id
 
 
 def test_who_was_running():
@@ -172,8 +249,9 @@ def again(text):
 
 
 ALL = dict(
-    PLAIN, sysrq_text=SYSRQ, null_x86=NULL_X86, null_arm64=NULL_ARM64, ppc=NULL_PPC64, s390=NULL_S390, bug_text=BUG
-)
+    PLAIN, sysrq_text=SYSRQ, null_x86=NULL_X86, null_arm64=NULL_ARM64, ppc=NULL_PPC64, s390=NULL_S390, bug_text=BUG,
+    el7=SYSRQ_EL7, arm64_4=NULL_ARM64_4, arm=PANIC_ARM, warned=WARNED,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ALL)

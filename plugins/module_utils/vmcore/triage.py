@@ -21,12 +21,16 @@ TOGETHER = 10  # seconds
 # The first pattern that fits any line of the last oops or panic names the class: from the specific to the general.
 CLASSES = (
     ("sysrq", r"sysrq: Trigger a crash|SysRq : Trigger a crash|Kernel panic - not syncing: sysrq triggered crash"),
-    ("machine_check", r"Kernel panic - not syncing: .*[Mm]achine check|mce: \[Hardware Error\].*PROCESSOR"),
+    (
+        "machine_check",
+        r"Kernel panic - not syncing: (.*[Mm]achine check|Timeout: Not all CPUs entered|Fatal hardware error)|"
+        r"mce: \[Hardware Error\].*PROCESSOR",
+    ),
     ("oom", r"Kernel panic - not syncing: (System is deadlocked on memory|Out of memory)"),
     ("hung_task", r"Kernel panic - not syncing: hung_task"),
-    ("softlockup", r"Kernel panic - not syncing: softlockup|watchdog: BUG: soft lockup"),
+    ("softlockup", r"Kernel panic - not syncing: softlockup|BUG: soft lockup"),
     ("hardlockup", r"Kernel panic - not syncing: .*[Hh]ard LOCKUP|[Ww]atchdog detected hard LOCKUP"),
-    ("rcu_stall", r"Kernel panic - not syncing: RCU Stall|rcu.*detected stalls? on CPUs"),
+    ("rcu_stall", r"Kernel panic - not syncing: RCU Stall|rcu.*detected stalls? on CPU"),
     ("nmi", r"Kernel panic - not syncing: (NMI|An NMI|.*panic_on_unrecovered_nmi)"),
     ("stack_corruption", r"Kernel stack is corrupted|corrupted stack end detected|stack guard page was hit"),
     ("bug", r"kernel BUG at |Internal error: Oops - BUG|kernel BUG in "),
@@ -52,18 +56,22 @@ CLASSES = (
 STAMP = re.compile(r"^(?:<\d{1,3}>)?(?:\[ {0,12}(\d{1,12})\.\d{1,9}\](?: ?\[ {0,8}[TC]\d{1,8}\])? ?)?")
 # Where an oops or a panic begins; what comes before the last of them is not its cause.
 START = re.compile(
-    r"^(?:BUG: |Unable to handle kernel |general protection fault|kernel BUG at |Internal error: |Oops|double fault|"
-    r"divide error|invalid opcode|watchdog: BUG: |sysrq: Trigger a crash|SysRq : Trigger a crash|stack segment|"
-    r"Kernel panic - not syncing|Kernel attempted to |INFO: task .{1,80} blocked for more than |"
-    r"NMI watchdog: Watchdog detected|mce: \[Hardware Error\])"
+    r"^(?:BUG: |Unable to handle kernel |general protection fault|kernel BUG at |Internal error: |Oops|"
+    r"(?:traps: )?(?:PANIC: )?double fault|divide error|invalid opcode|(?:NMI )?watchdog: BUG: |"
+    r"(?:sysrq: )?(?:SysRq : )?Trigger a crash|stack segment|Kernel panic - not syncing|Kernel attempted to |"
+    r"INFO: task .{1,80} blocked for more than |(?:rcu: )?INFO: rcu\w{0,40} (?:self-)?detected |"
+    r"(?:NMI )?watchdog: (?:CPU ?\d{1,6}:? )?(?:Watchdog detected|Hard LOCKUP|self-detected hard LOCKUP)|"
+    r"mce: \[Hardware Error\])"
 )
 PANIC = re.compile(r"Kernel panic - not syncing: (.{1,300})")
 CUT = re.compile(r"^-{4,}\[ cut here \]-{4,}$|^-{3,}\[ end (trace|Kernel panic)")
 SYMBOL = r"([A-Za-z_.$][\w.$]{0,127})"
 POINTERS = (
-    re.compile(r"^RIP: (?:[0-9a-f]{4}:)?(?:\[<[0-9a-f]+>\] )?(?:\[<[0-9a-f]+>\] )?" + SYMBOL + r"\+0x"),  # x86
+    re.compile(r"^RIP: (?:[0-9a-f]{4}:)?(?:\[<[0-9a-f]+>\] {0,2}){0,2}" + SYMBOL + r"\+0x"),  # x86
     # i386, arm64, arm, riscv, loongarch
-    re.compile(r"^(?:EIP: |pc : |PC is at |epc : |pc ?: [0-9a-f]+ )" + SYMBOL + r"\+0x"),
+    re.compile(
+        r"^(?:EIP: |EIP is at |pc : (?:\[<[0-9a-f]+>\] )?|PC is at |epc : |pc ?: [0-9a-f]+ )" + SYMBOL + r"\+0x"
+    ),
     re.compile(r"^NIP \[[0-9a-f]{8,16}\] " + SYMBOL + r"\+0x"),  # powerpc
     re.compile(r"^Krnl PSW : [0-9a-f]+ [0-9a-f]+ \(" + SYMBOL + r"\+0x"),  # s390
 )
@@ -71,7 +79,7 @@ TRACE = re.compile(r"^(?:Call Trace|Call trace|Backtrace)\b")
 FRAME = re.compile(
     r"^ *(?:\(?\[<?[0-9a-f]{6,16}>?\]\)? ?)*(?:\[[0-9a-f]{16}\] ?)*(\? )?\(?"
     + SYMBOL
-    + r"\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}"
+    + r"(?: from [\w.$]{1,128})?\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}"
 )
 CPU = re.compile(
     r"^CPU: \d{1,6} (?:UID: \d{1,10} )?PID: (\d{1,10}) Comm: (.{1,40}?) (?:Kdump: \S{1,12} )?"
@@ -80,10 +88,11 @@ CPU = re.compile(
 # Frames that only report: with them every crash would look alike.
 REPORTING = frozenset(
     """
-    dump_stack dump_stack_lvl show_stack panic vpanic nmi_panic __die die die_body oops_end
+    dump_stack dump_stack_lvl show_stack unwind_backtrace panic vpanic nmi_panic __die die die_body oops_end
     page_fault_oops no_context bad_area_nosemaphore __bad_area_nosemaphore exc_page_fault
     asm_exc_page_fault do_user_addr_fault kernelmode_fixup_or_oops die_addr exc_general_protection
     asm_exc_general_protection exc_invalid_op asm_exc_invalid_op do_error_trap handle_bug do_trap
+    check_panic_on_warn __warn __warn_printk warn_slowpath_fmt warn_slowpath_null report_bug fixup_bug
     dump_backtrace dump_stack_print_info show_regs __die_body __die_body.cold oops_exit crash_kexec
     __crash_kexec
     """.split()
@@ -105,21 +114,31 @@ class Signature(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line of the log: seconds since boot (0 if it does not say) and the rest."""
+    """A line of the log: seconds since boot (None if it does not say) and the rest."""
 
-    seconds: int
+    seconds: Optional[int]
     text: str
+
+
+def stamped(lines: List[str]) -> List[Line]:
+    """The lines with their times; further lines of one message, which have none, are of its time."""
+    found: List[Line] = []
+    for text in lines:
+        line = split_stamp(text[:LINE_LIMIT])
+        found.append(line._replace(seconds=found[-1].seconds) if found and line.seconds is None else line)
+    return found
 
 
 def split_stamp(line: str) -> Line:
     match = STAMP.match(line)
-    return Line(int(match.group(1) or 0), line[match.end() :].rstrip()) if match else Line(0, line.rstrip())
+    seconds = match.group(1) if match else None
+    return Line(int(seconds) if seconds else None, line[match.end() if match else 0 :].rstrip())
 
 
 def signature(text: str) -> Optional[Signature]:
     """The signature of the last oops or panic of a kernel log; None where there is neither."""
     lines = text[-TEXT_LIMIT:].rsplit("\n", LINES)[-LINES:]
-    report = last_report([split_stamp(line[:LINE_LIMIT]) for line in lines])
+    report = last_report(stamped(lines))
     if not report:
         return None
     kind = next((name for name, pattern in CLASSES if any(re.search(pattern, line) for line in report)), "")
@@ -148,7 +167,7 @@ def last_report(lines: List[Line]) -> List[str]:
     last = begin = starts[-1]
     for number in range(last - 1, max(-1, last - REPORT), -1):
         line = lines[number]
-        if lines[begin].seconds - line.seconds > TOGETHER:
+        if (lines[begin].seconds or 0) - (line.seconds or 0) > TOGETHER:
             break
         if line.text.startswith("---[ end trace") and not (begin == last and PANIC.match(lines[last].text)):
             break
