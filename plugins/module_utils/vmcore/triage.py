@@ -23,8 +23,10 @@ CLASSES = (
     ("sysrq", r"sysrq: Trigger a crash|SysRq : Trigger a crash|Kernel panic - not syncing: sysrq triggered crash"),
     (
         "machine_check",
-        r"Kernel panic - not syncing: (.*[Mm]achine check|Timeout: Not all CPUs entered|Fatal hardware error)|"
-        r"mce: \[Hardware Error\].*PROCESSOR",
+        (
+            r"Kernel panic - not syncing: (.*[Mm]achine check|Timeout: Not all CPUs entered|Fatal hardware error)|"
+            r"mce: \[Hardware Error\].*PROCESSOR"
+        ),
     ),
     ("oom", r"Kernel panic - not syncing: (System is deadlocked on memory|Out of memory)"),
     ("hung_task", r"Kernel panic - not syncing: hung_task"),
