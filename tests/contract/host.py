@@ -72,6 +72,7 @@ class ContractHost(Host):
         for path, text in dict(self._files(), **(files or {})).items():
             if text is not None:
                 self.put(path, text)
+        os.makedirs(self.path("/etc/kernel"), exist_ok=True)  # systemd's
         for tool in tools:
             self.program(tool, (BIN / tool).read_text())
 
