@@ -12,7 +12,6 @@ from .problems import fail
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _DELAY = 1.0  # seconds in which the connection that brought the order can end
-_DMESG = "vmcore-dmesg.txt"
 
 
 def observe(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
@@ -32,8 +31,8 @@ def _boot_id(host: Any) -> str:
 
 
 def _is_marked(host: Any, folder: str, marker: str) -> bool:
-    path = folder + "/" + _DMESG
-    return host.is_file(path) and marker in dumps.tail(host, path)
+    path = dumps.log(host, folder)
+    return path != "" and marker in dumps.tail(host, path)
 
 
 def trigger(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:

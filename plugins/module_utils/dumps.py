@@ -2,18 +2,25 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The dumps in a host's dump directory. Private to this collection.
 
-Each lies in a directory of its own, `<address>-<time>`, with what the capture kernel wrote beside the vmcore.
+Each lies in a directory of its own, `<address>-<time>`, with what the capture kernel wrote beside the vmcore. Debian's
+kdump-tools names the directory `<YYYYMMDDHHMM>` and the files in it by the same figures.
 """
 
+import re
 from typing import Any, Dict, List, Tuple
 
 from . import proof
 from .vmcore.dump import inspect
 from .vmcore.triage import signature
 
-# In the order in which one of them is taken for the dump.
-_VMCORES = ("vmcore", "vmcore.flat", "vmcore-incomplete")
-_OTHERS = ("vmcore-dmesg.txt", "vmcore-dmesg-incomplete.txt", "kexec-dmesg.log", "capture.json")
+# Patterns in the order in which a file is taken for the dump, or for the crashed kernel's log.
+_VMCORES = (
+    "vmcore", r"vmcore\.flat", r"dump\.[0-9]{12}(\.[a-z0-9]+)?", r"vmcore\.[0-9]{12}", "vmcore-incomplete",
+    r"dump-incomplete(\.[a-z0-9]+)?",
+)  # fmt: skip
+_LOGS = (r"vmcore-dmesg\.txt", r"dmesg\.[0-9]{12}")
+_OTHERS = (r"vmcore-dmesg-incomplete\.txt", r"kexec-dmesg\.log", r"capture\.json")
+_ANY = re.compile("|".join(_VMCORES + _LOGS + _OTHERS))
 _DMESG_TAIL = 1 << 20  # bytes: a panic is at the end of the log
 
 
@@ -35,17 +42,17 @@ def folders(host: Any, directory: str) -> List[str]:
 def _found(host: Any, directory: str, name: str) -> Tuple[int, str, List[str]]:
     """(time of the last change, path, files) of a directory; no files for one that holds no dump."""
     folder = directory.rstrip("/") + "/" + name
-    files = [file for file in host.listdir(folder) if file in _VMCORES + _OTHERS]
+    files = [file for file in host.listdir(folder) if _ANY.fullmatch(file)]
     times = [host.stat(folder + "/" + file).st_mtime_ns for file in files if host.exists(folder + "/" + file)]
     return max(times + [0]), folder, files
 
 
 def _describe(host: Any, folder: str, files: List[str]) -> Dict[str, Any]:
-    name = next((file for file in _VMCORES if file in files), "")
+    name = _first(_VMCORES, files)
     path = folder + "/" + name if name else ""
     capture = proof.capture(host, folder)
     result: Dict[str, Any] = {
-        "directory": folder, "path": path, "files": files, "panic": _panic(host, folder + "/vmcore-dmesg.txt"),
+        "directory": folder, "path": path, "files": files, "panic": _panic(host, log(host, folder)),
         "capture": capture.as_dict() if capture else None,
         "bytes": 0, "format": "", "verdict": "missing", "problems": [], "release": "", "crash_time": "",
     }  # fmt: skip
@@ -58,9 +65,20 @@ def _describe(host: Any, folder: str, files: List[str]) -> Dict[str, Any]:
     return result
 
 
+def log(host: Any, folder: str) -> str:
+    """The path of the crashed kernel's log in a dump's directory; "" where there is none."""
+    name = _first(_LOGS, host.listdir(folder))
+    path = folder + "/" + name
+    return path if name and host.is_file(path) else ""
+
+
+def _first(patterns: Tuple[str, ...], names: List[str]) -> str:
+    return next((name for pattern in patterns for name in names if re.fullmatch(pattern, name)), "")
+
+
 def _panic(host: Any, path: str) -> str:
-    """The kernel's own words for why it died, from vmcore-dmesg.txt; "" where they are not there."""
-    found = signature(tail(host, path)) if host.is_file(path) else None
+    """The kernel's own words for why it died, from its log; "" where they are not there."""
+    found = signature(tail(host, path)) if path else None
     return found.message if found else ""
 
 

@@ -8,7 +8,7 @@ The one file that knows all engines: what they do together (one in charge, the o
 from typing import Any, Dict, List, Mapping, Set
 
 from . import boot, sysconfig
-from .engines import native
+from .engines import kdump_tools, native
 from .plan import Plan
 from .problems import KdumpError, fail
 
@@ -16,7 +16,7 @@ NATIVE = "native"
 KDUMPCTL = "kdumpctl"
 KDUMP_TOOLS = "kdump-tools"
 CHOICES = ["auto", NATIVE, KDUMPCTL, KDUMP_TOOLS]
-DRIVERS: Dict[str, Any] = {NATIVE: native}
+DRIVERS: Dict[str, Any] = {NATIVE: native, KDUMP_TOOLS: kdump_tools}
 
 # Amazon Linux 2023 and Oracle Linux name fedora as what they are like; Amazon Linux 2 names rhel.
 _RED_HAT = {"rhel", "fedora", "centos", "almalinux", "rocky", "ol", "amzn"}
@@ -30,6 +30,12 @@ _PACKAGES: Dict[str, Dict[str, str]] = {
     "suse": {"makedumpfile": "makedumpfile", "busybox": "busybox"},
     "redhat": {"makedumpfile": "/usr/sbin/makedumpfile"},
     "": {"makedumpfile": "makedumpfile", "busybox": "busybox"},
+}
+
+# kdump-tools only recommends what it cannot do without.
+_OF_ENGINE: Dict[str, Dict[str, str]] = {
+    KDUMPCTL: {"kdumpctl": "/usr/bin/kdumpctl"},
+    KDUMP_TOOLS: {"kdump-config": "kdump-tools", "makedumpfile": "makedumpfile", "mkinitramfs": "initramfs-tools-core"},
 }
 
 
@@ -60,12 +66,7 @@ def choose(host: Any, wanted: str) -> str:
 
 def packages_missing(host: Any, engine: str) -> List[str]:
     """What the package manager has to install for the engine, by the names of this distribution."""
-    if engine != NATIVE:
-        program, package = {KDUMPCTL: ("kdumpctl", "/usr/bin/kdumpctl"), KDUMP_TOOLS: ("kdump-config", "kdump-tools")}[
-            engine
-        ]
-        return [] if host.which(program) else [package]
-    packages = _PACKAGES[host_family(host)]
+    packages = _PACKAGES[host_family(host)] if engine == NATIVE else _OF_ENGINE[engine]
     return [package for program, package in packages.items() if not host.which(program)]
 
 

@@ -86,7 +86,7 @@ def decide(host: Any, params: Mapping[str, Any]) -> Plan:
     present = loaded(host, kind)
     if inputs and present and not problems and same(present, inputs.wanted, follows_hotplug(host)):
         return Plan([])
-    problems += _permission_problems(facts(host, kind), is_loaded(host, kind))
+    problems += permission_problems(facts(host, kind), is_loaded(host, kind))
     if problems or inputs is None:
         raise KdumpError(problems)
     wanted, needed = inputs
@@ -116,7 +116,7 @@ def _shown(state: Loaded) -> str:
 def _decide_unload(host: Any, kind: str) -> Plan:
     if not is_loaded(host, kind):
         return Plan([])
-    problems = _permission_problems(facts(host, kind), False)
+    problems = permission_problems(facts(host, kind), False)
     if problems:
         raise KdumpError(problems)
     present = loaded(host, kind)
@@ -151,7 +151,7 @@ def _host_problems(host: Any, kind: str) -> List[Problem]:
     return problems
 
 
-def _permission_problems(now: Facts, replacing: bool) -> List[Problem]:
+def permission_problems(now: Facts, replacing: bool) -> List[Problem]:
     """Why the kernel would forbid it. Replacing needs a second call in hand, to load the old one again."""
     if now.disabled or not now.may_boot or now.limit == 0:
         return [permission(now)]
@@ -261,7 +261,7 @@ def _load(host: Any, wanted: Loaded, previous: Optional[Loaded], needed: int) ->
     try:
         method = _call(host, wanted, needed)
     except KdumpError as error:
-        raise KdumpError(error.problems + [_restore(host, wanted.type, previous)]) from error
+        raise KdumpError(error.problems + [restore(host, wanted.type, previous)]) from error
     _remember(host, wanted, method)
     if wanted.digest:
         store.prune(host, _images_to_keep(host, wanted.initrd))
@@ -273,7 +273,7 @@ def _images_to_keep(host: Any, image: str) -> List[str]:
     return [image] + [path for path in store.images(host) if path[:-suffix] != image[:-suffix]]
 
 
-def _restore(host: Any, kind: str, previous: Optional[Loaded]) -> Problem:
+def restore(host: Any, kind: str, previous: Optional[Loaded]) -> Problem:
     """After a failed load: make the best of it, and say what that is."""
     if is_loaded(host, kind):  # refused before the kernel freed it
         if previous:

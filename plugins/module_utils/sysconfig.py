@@ -18,7 +18,7 @@ from .scalars import scalar
 NEW_FILE = "# Written by the Ansible collection vmcore.kdump; lines that it does not set are kept.\n"
 
 # kdump-utils 1.0.61 (gen-kdump-sysconfig.sh) and SUSE's kdump 2.1.9 share a path.
-_SYSCONFIG_NAMES = (
+SYSCONFIG_NAMES = (
     "KDUMP_KERNELVER KDUMP_COMMANDLINE KDUMP_COMMANDLINE_REMOVE KDUMP_COMMANDLINE_APPEND FADUMP_COMMANDLINE_APPEND "
     "KEXEC_ARGS KDUMP_BOOTDIR KDUMP_IMG KDUMP_IMG_EXT VMCORE_CREATION_NOTIFICATION KDUMP_STDLOGLVL KDUMP_SYSLOGLVL "
     "KDUMP_KMSGLOGLVL "
@@ -28,7 +28,7 @@ _SYSCONFIG_NAMES = (
     "KDUMP_NETCONFIG KDUMP_NET_TIMEOUT KDUMP_HOST_KEY KDUMP_SSH_IDENTITY KDUMP_SMTP_SERVER KDUMP_SMTP_USER "
     "KDUMP_SMTP_PASSWORD KDUMP_NOTIFICATION_TO KDUMP_NOTIFICATION_CC"
 ).split()
-_KDUMP_TOOLS_NAMES = (  # Debian's kdump-tools 1.10.7
+KDUMP_TOOLS_NAMES = (  # Debian's kdump-tools 1.10.7
     "USE_KDUMP KDUMP_KERNEL KDUMP_INITRD KDUMP_COREDIR KDUMP_FAIL_CMD KDUMP_DUMP_DMESG KDUMP_NUM_DUMPS "
     "KDUMP_COMPRESSION MAKEDUMP_ARGS KDUMP_KEXEC_ARGS KDUMP_CMDLINE KDUMP_CMDLINE_APPEND HOSTTAG NFS NFS_TIMEO "
     "NFS_RETRANS NFS_MOUNT_RETRY FTP FTP_USER FTP_PASSWORD FTP_PORT SSH SSH_KEY SSH_KDUMP_RETRY"
@@ -216,7 +216,7 @@ def edit(text: str, settings: Dict[str, Any], remove: List[str]) -> str:
     A variable that is there changes on its last line, the one that counts; a new one follows its commented-out example
     or goes to the end.
     """
-    problems = list(_setting_problems(settings, remove)) + list(_text_problems(text, set(settings) | set(remove)))
+    problems = list(setting_problems(settings, remove)) + list(_text_problems(text, set(settings) | set(remove)))
     if problems:
         raise KdumpError(problems)
     for name in sorted(settings):
@@ -227,7 +227,7 @@ def edit(text: str, settings: Dict[str, Any], remove: List[str]) -> str:
     return text
 
 
-def _setting_problems(settings: Dict[str, Any], remove: List[str]) -> Iterator[Problem]:
+def setting_problems(settings: Dict[str, Any], remove: List[str]) -> Iterator[Problem]:
     for name in list(settings) + list(remove):
         if not _NAME.fullmatch(name):
             hint = "A name is made of letters, digits and `_`, and does not begin with a digit."
@@ -304,7 +304,7 @@ def quote(value: str) -> str:
 
 def unknown(path: str, settings: Iterable[str]) -> List[Problem]:
     """Names that nothing is known to read from this file: a warning, for versions bring new ones."""
-    known = _KDUMP_TOOLS_NAMES if path.endswith("kdump-tools") else _SYSCONFIG_NAMES
+    known = KDUMP_TOOLS_NAMES if path.endswith("kdump-tools") else SYSCONFIG_NAMES
     problems = []
     for name in settings:
         if name not in known:
