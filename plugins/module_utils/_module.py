@@ -6,7 +6,7 @@ The only file of module_utils that imports ansible: all others also run in the b
 """
 
 import contextlib
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -16,22 +16,24 @@ from .plan import Plan
 from .problems import KdumpError, fail
 
 Params = Dict[str, Any]
+Secrets = Optional[Callable[[Params], List[str]]]
 
 
 def run_state(
     argument_spec: Dict[str, Any],
     decide: Callable[[Host, Params], Plan],
     report: Callable[[Host, Params], Dict[str, Any]],
-    **options: Any,
+    secrets: Secrets = None,
 ) -> None:
     """Run a module that brings a host to a state.
 
     `decide` observes the host and returns the Plan; it raises KdumpError with everything that is wrong, before
     anything is touched. After applying, `decide` is asked again: a plan that is not empty then means that the change
     did not take, whatever the exit codes said. `report` returns the module's results, from the host as it is then
-    (in check mode: as it is). Both are told by params["_check"] whether this is check mode. `options` go to AnsibleModule.
+    (in check mode: as it is). Both are told by params["_check"] whether this is check mode. `secrets` names the texts
+    among the parameters that are not to be shown.
     """
-    module = AnsibleModule(argument_spec, supports_check_mode=True, **options)
+    module = _create(argument_spec, secrets)
     host = Host()
     params = dict(module.params, _check=module.check_mode)
     try:
@@ -54,15 +56,26 @@ def run_state(
         fail_with(module, _unforeseen(error))
 
 
-def run_info(argument_spec: Dict[str, Any], report: Callable[[Host, Params], Dict[str, Any]], **options: Any) -> None:
-    """Run a module that only looks."""
-    module = AnsibleModule(argument_spec, supports_check_mode=True, **options)
+def run_info(
+    argument_spec: Dict[str, Any], report: Callable[[Host, Params], Dict[str, Any]], secrets: Secrets = None
+) -> None:
+    """Run a module that only looks. `secrets` as with run_state."""
+    module = _create(argument_spec, secrets)
     try:
         _exit(module, dict(report(Host(), dict(module.params, _check=module.check_mode)), changed=False))
     except KdumpError as error:
         fail_with(module, error)
     except OSError as error:
         fail_with(module, _unforeseen(error))
+
+
+def _create(argument_spec: Dict[str, Any], secrets: Secrets) -> AnsibleModule:
+    """The AnsibleModule. Its constructor writes the parameters into the system's log, before anybody can tell it which
+    values in a dictionary are secret: where some may be, that is left out."""
+    module = AnsibleModule(argument_spec, supports_check_mode=True, no_log=secrets is not None)
+    if secrets is not None:
+        module.no_log_values.update(text for text in secrets(module.params) if text)
+    return module
 
 
 def _unforeseen(error: OSError) -> KdumpError:

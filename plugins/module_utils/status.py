@@ -7,7 +7,7 @@ Private to this collection.
 
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from . import conf_check, crashkernel, dumps, engine, kexec, proof, readiness, reservation, sysconfig
+from . import conf_check, crashkernel, dumps, engine, kexec, proof, readiness, reservation, wishes
 from .bootloader import choice, entry
 from .engines.driver import Configuration, Recommendation
 from .image import store
@@ -152,10 +152,7 @@ def report(status: Status) -> Dict[str, Any]:
             "path": engine.driver(status.engine).CONF, "exists": status.configuration.text is not None,
             "options": conf.options, "problems": [problem.as_dict() for problem in conf.problems],
         },
-        "sysconfig": {
-            name: sysconfig.MASK if sysconfig.is_secret(name) else value
-            for name, value in status.configuration.settings.items()
-        },
+        "sysconfig": wishes.without_secrets(status.configuration.settings),
         "target": dict(conf.target._asdict(), directory=facts.dump_directory or None, free_bytes=facts.free_bytes),
         "proof": facts.proof.as_dict() if facts.proof else None,
         "inputs": dict(readiness.inputs(facts)._asdict()),

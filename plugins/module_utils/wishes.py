@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What /etc/sysconfig/kdump has to hold for a role's wishes about the capture kernel. Private to this collection."""
 
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 from . import cmdline, sysconfig
 from .problems import fail
@@ -34,3 +34,15 @@ def sysconfig_settings(machine: str, wanted: Mapping[str, Any]) -> Dict[str, Any
     )
     settings["KDUMP_COMMANDLINE_APPEND"] = cmdline.join(added + cmdline.split(append or ""))
     return settings
+
+
+def secrets(settings: Optional[Mapping[str, Any]]) -> List[str]:
+    """The values among settings that are not to be shown."""
+    return [
+        sysconfig.as_text(value) or "" for name, value in (settings or {}).items() if sysconfig.is_secret(str(name))
+    ]
+
+
+def without_secrets(settings: Mapping[str, Any]) -> Dict[str, Any]:
+    """The settings as a result may hold them."""
+    return {name: sysconfig.MASK if sysconfig.is_secret(str(name)) else value for name, value in settings.items()}

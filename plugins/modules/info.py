@@ -177,7 +177,7 @@ expected:
     settings:
       description:
         - Variables for RV(expected.path) that O(expect.sysconfig), O(expect.cmdline_append), O(expect.cmdline_remove)
-          and O(expect.nr_cpus) come to together, with the engine V(kdump-tools) also O(expect.conf).
+          and O(expect.nr_cpus) come to together, with the engine V(kdump-tools) also O(expect.conf). Passwords are masked.
       type: dict
     triggers:
       description: What O(expect.triggers) comes to, as text.
@@ -464,7 +464,7 @@ vmcores:
       type: dict
 """
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import engine, expectation, status
+from ansible_collections.vmcore.kdump.plugins.module_utils import engine, expectation, status, wishes
 from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_info
 
 EXPECT = {
@@ -486,6 +486,7 @@ def report(host, params):
     result = status.report(found)
     if params["expect"] is not None:
         expected = expectation.judge(host, found, params["expect"])
+        expected = expected._replace(settings=wishes.without_secrets(expected.settings))
         result.update(expected=dict(expected._asdict()), meets_expectations=not expected.differs)
     return result
 
@@ -498,6 +499,7 @@ def main():
             "expect": {"type": "dict", "options": EXPECT},
         },
         report,
+        secrets=lambda params: wishes.secrets((params["expect"] or {}).get("sysconfig")),
     )
 
 

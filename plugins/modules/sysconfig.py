@@ -101,6 +101,7 @@ warnings:
 
 from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_state
 from ansible_collections.vmcore.kdump.plugins.module_utils.sysconfig import decide, report
+from ansible_collections.vmcore.kdump.plugins.module_utils.wishes import secrets
 
 
 def main():
@@ -112,6 +113,7 @@ def main():
         ),
         decide,
         report,
+        secrets=lambda params: secrets(params["settings"]),
     )
 
 

@@ -236,3 +236,12 @@ def test_the_role_refuses_what_its_description_does_not_allow(ansible):
     assert done.returncode == 2, done.stdout
     assert "kdump_state must be one of" in done.stdout
     assert "changed=0" in done.stdout
+
+
+def test_a_password_is_shown_nowhere(ansible, tmp_path):
+    settings = {"KDUMP_SMTP_PASSWORD": "hush-4711", "KDUMP_SMTP_USER": "kdump"}
+    path = tmp_path / "kdump"
+    steps = [task("sysconfig", path=str(path), settings=settings), task("info", expect={"sysconfig": settings})]
+    done = ansible.play([{"name": "Step", "ignore_errors": True, **step} for step in steps], "-vvv", "--diff")
+    assert "KDUMP_SMTP_PASSWORD" in done.stdout and "hush-4711" not in done.stdout + done.stderr
+    assert path.read_text().endswith('KDUMP_SMTP_PASSWORD="hush-4711"\nKDUMP_SMTP_USER="kdump"\n')

@@ -82,6 +82,14 @@ def test_the_modules_are_told_the_engine_that_was_found(tmp_path):
     assert given(asked, "sysconfig")["path"] == "/etc/default/kdump-tools"
 
 
+def test_passwords_reach_the_file_though_no_result_shows_them(tmp_path):
+    masked = dict(INFO["expected"], settings={"KDUMP_SMTP_PASSWORD": "********", "KDUMP_SMTP_USER": "kdump"})
+    role = Role(tmp_path, dict(INFO, expected=masked))
+    asked, printed = role.run(kdump_sysconfig={"KDUMP_SMTP_PASSWORD": "hush", "KDUMP_SMTP_USER": "kdump"})
+    assert "failed=0" in printed, printed
+    assert given(asked, "sysconfig")["settings"] == {"KDUMP_SMTP_PASSWORD": "hush", "KDUMP_SMTP_USER": "kdump"}
+
+
 @pytest.mark.parametrize("state,modules", [
     ("disabled", ["info", "boot", "info"]), ("absent", ["info", "sysconfig", "boot", "crashkernel", "info"]),
 ])  # fmt: skip

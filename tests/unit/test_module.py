@@ -62,3 +62,22 @@ def test_a_change_that_did_not_take_is_a_failure(ended):
     plan = Plan([Step("write it", lambda host: None)])
     result = ended(_module.run_state, lambda host, params: plan, lambda host, params: {})
     assert result["failed"] and "there was still to do: write it" in result["msg"]
+
+
+def test_secrets_are_hidden_in_results_and_kept_from_the_systems_log(monkeypatch, tmp_path, ended):
+    class WithSecrets(FakeModule):
+        params = {"password": "hush"}
+        made = []
+
+        def __init__(self, _spec, **options):
+            self.no_log_values = set()
+            self.options = options
+            self.made.append(self)
+
+    monkeypatch.setattr(_module, "AnsibleModule", WithSecrets)
+    ended(_module.run_info, lambda host, params: {}, lambda params: [params["password"], ""])
+    ended(_module.run_info, lambda host, params: {})
+    assert [(one.no_log_values, one.options["no_log"]) for one in WithSecrets.made] == [
+        ({"hush"}, True),
+        (set(), False),
+    ]
