@@ -16,7 +16,6 @@ sys.path.insert(0, str(ROOT))
 from lab import collection, guest  # noqa: E402
 from lab.common import LabError  # noqa: E402
 
-NAME = "vm-test"
 ARMING_SECONDS = 180
 
 
@@ -26,7 +25,7 @@ class Host:
     def __init__(self, ansible, name):
         self.ansible = ansible
         self.name = name
-        self.executed_file = ansible.collections.parent / "executed.json"
+        self.executed_file = ansible.inventory.with_suffix(".executed")
 
     def ssh(self, command, check=True):
         return guest.ssh(guest.find(self.name), command, check=check).stdout.strip()
@@ -34,8 +33,8 @@ class Host:
     def module(self, name, **parameters):
         return self.ansible.module(self.name, f"vmcore.kdump.{name}", **parameters)
 
-    def info(self):
-        return self.module("info")
+    def info(self, **parameters):
+        return self.module("info", **parameters)
 
     def converge(self, *argv, **variables):
         """Runs playbook kdump; returns what the callback `executed` wrote."""
@@ -49,10 +48,10 @@ class Host:
         )  # fmt: skip
         return json.loads(self.executed_file.read_text())
 
-    def crash(self):
+    def crash(self, engine="auto"):
         """Runs playbook crash_test, which fails unless a whole vmcore arrives; returns the proof."""
-        self.ansible.playbook("vmcore.kdump.crash_test", "-e", "kdump_crash_test=true")
-        state = self.info()
+        self.ansible.playbook("vmcore.kdump.crash_test", "-e", f"kdump_crash_test=true kdump_engine={engine}")
+        state = self.info(engine=engine)
         assert state["readiness"] == "proven", state["reasons"]
         return state["proof"]
 
@@ -81,22 +80,29 @@ def programs():
 
 
 @pytest.fixture(scope="session")
-def host(programs, tmp_path_factory):
-    """A fresh guest with three empty disks, vdb to vdd. The tests of test_host.py use it one after another.
+def installed(programs, tmp_path_factory):
+    """The collection, installed from its tarball."""
+    scratch = tmp_path_factory.mktemp("collection")
+    return collection.Ansible(programs, collection.install(programs, scratch), scratch / "inventory.yml")
+
+
+@pytest.fixture(scope="module")
+def host(request, installed):
+    """A fresh guest for a module of tests, which use it one after another: GUEST names it, DISKS are its empty disks.
 
     VMCORE_KDUMP_KEEP_GUEST=yes neither makes it fresh nor takes it away, for work on a single test.
     """
-    scratch = tmp_path_factory.mktemp("collection")
-    ansible = collection.Ansible(programs, collection.install(programs, scratch), scratch / "inventory.yml")
+    name = request.module.GUEST
     keep = os.environ.get("VMCORE_KDUMP_KEEP_GUEST") == "yes"
     if not keep:
-        guest.down(NAME)
+        guest.down(name)
     suite = os.environ.get("VMCORE_KDUMP_SUITE", "trixie")
-    one = guest.up(NAME, suite, memory=2048, cpus=2, disks=["1G"] * 3, port=0)
+    one = guest.up(name, suite, memory=2048, cpus=2, disks=request.module.DISKS, port=0)
+    ansible = installed._replace(inventory=installed.inventory.with_name(f"{name}.yml"))
     ansible.inventory.write_text(guest.inventory([one]))
-    yield Host(ansible, NAME)
+    yield Host(ansible, name)
     if not keep:
-        guest.down(NAME)
+        guest.down(name)
 
 
 @pytest.fixture
