@@ -9,7 +9,7 @@ than QEMU's own emulation does.
 import pathlib
 import subprocess
 
-from .common import cache_dir, say, stage
+from .common import cache_dir, locked, say, stage
 
 PROBE_SECONDS = 20
 # Without a root file system a kernel ends its boot here; every driver has been started by then.
@@ -18,10 +18,11 @@ END_OF_BOOT = b"VFS: Unable to mount root fs"
 
 def accelerator(kernel: pathlib.Path) -> str:
     """`kvm` or `tcg`; the probe's answer is kept until this machine boots again."""
-    if not answer().exists():
-        for old in cache_dir().glob("accelerator-*"):
-            old.unlink()
-        answer().write_text("kvm" if kvm_boots(kernel) else "tcg", encoding="ascii")
+    with locked("accelerator", "another process that tries KVM"):
+        if not answer().exists():
+            for old in cache_dir().glob("accelerator-*"):
+                old.unlink()
+            answer().write_text("kvm" if kvm_boots(kernel) else "tcg", encoding="ascii")
     return answer().read_text(encoding="ascii")
 
 

@@ -41,8 +41,9 @@ def stage(text: str):
 def run(*argv, check: bool = True, **options) -> subprocess.CompletedProcess:
     """Runs a program and returns its output as text; a failure is a LabError that holds what it printed."""
     words = [str(word) for word in argv]
+    options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "errors": "replace", **options}
     try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **options)
+        done = subprocess.run(words, check=False, **options)
     except FileNotFoundError:
         raise LabError(f"{words[0]} is not installed: run `python3 -m lab deps`.") from None
     if check and done.returncode:

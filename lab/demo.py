@@ -11,7 +11,7 @@ import time
 from typing import Dict, List, Tuple
 
 from . import collection, deps, guest, image
-from .common import LabError, run, say
+from .common import LabError, locked, run, say
 
 NAME = "demo"
 CRASHKERNEL = "96M"
@@ -42,7 +42,19 @@ def main(suite: str) -> None:
     """Runs the demo; takes away what it made, whatever happens."""
     if os.geteuid() != 0:
         raise LabError("The demo makes a virtual machine and installs packages: run it as root.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("lab: terminated"))
+    end_on_signals()
+    with locked("demo", "another demo to end"):
+        tell(suite)
+
+
+def end_on_signals() -> None:
+    """Lets SIGTERM, and SIGHUP unless nohup has it ignored, end the demo as Ctrl-C does: the guest is taken away."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: sys.exit("lab: terminated"))
+
+
+def tell(suite: str) -> None:
     clock = Clock()
     clock("1. The packages that the lab needs: qemu, libvirt, mmdebstrap …")
     deps.install()

@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import time
 import xml.etree.ElementTree
 
 import pytest
@@ -16,7 +17,7 @@ if sys.version_info < (3, 10):
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from lab import __main__ as cli
-from lab import collection, common, guest, image, recipe
+from lab import accel, collection, common, guest, image, recipe
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 
@@ -170,6 +171,39 @@ def test_a_guest_that_does_not_come_back_is_told_with_its_console(monkeypatch):
     machine.console.write_text("Kernel panic - not syncing")
     with pytest.raises(common.LabError, match="g1 is not back after 0 s(.|\n)*Kernel panic"):
         guest.wait_for_reboot(machine, "old", seconds=0.01)
+
+
+def test_output_that_is_no_utf_8_is_shown_and_not_stumbled_over():
+    assert common.run("printf", r"\377ok").stdout == "\ufffdok"
+
+
+def test_kvm_is_tried_once_by_whoever_comes_first(monkeypatch):
+    tries = []
+
+    def probe(kernel):
+        tries.append(kernel)
+        time.sleep(0.2)
+        return False
+
+    monkeypatch.setattr(accel, "kvm_boots", probe)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(accel.accelerator("vmlinuz"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (found, tries) == (["tcg"] * 4, ["vmlinuz"])
+
+
+def test_a_terminal_that_is_closed_ends_the_demo_but_not_one_under_nohup():
+    script = (
+        "import signal; from lab import demo; demo.end_on_signals(); signal.raise_signal(signal.SIGHUP); print('on')"
+    )
+    root = pathlib.Path(__file__).resolve().parents[2]
+    for nohup, code, output in (([], 1, ""), (["nohup"], 0, "on\n")):
+        done = subprocess.run([*nohup, sys.executable, "-c", script], cwd=root, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, check=False)  # fmt: skip
+        assert (done.returncode, done.stdout) == (code, output), done.stderr
 
 
 def test_without_an_ansible_on_path_it_says_so(monkeypatch, tmp_path):
