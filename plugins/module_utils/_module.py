@@ -24,6 +24,7 @@ def run_state(
     decide: Callable[[Host, Params], Plan],
     report: Callable[[Host, Params], Dict[str, Any]],
     secrets: Secrets = None,
+    **options: Any,
 ) -> None:
     """Run a module that brings a host to a state.
 
@@ -31,9 +32,9 @@ def run_state(
     anything is touched. After applying, `decide` is asked again: a plan that is not empty then means that the change
     did not take, whatever the exit codes said. `report` returns the module's results, from the host as it is then
     (in check mode: as it is). Both are told by params["_check"] whether this is check mode. `secrets` names the texts
-    among the parameters that are not to be shown.
+    among the parameters that are not to be shown. `options` go to AnsibleModule.
     """
-    module = _create(argument_spec, secrets)
+    module = _create(argument_spec, secrets, **options)
     host = Host()
     params = dict(module.params, _check=module.check_mode)
     try:
@@ -69,10 +70,10 @@ def run_info(
         fail_with(module, _unforeseen(error))
 
 
-def _create(argument_spec: Dict[str, Any], secrets: Secrets) -> AnsibleModule:
+def _create(argument_spec: Dict[str, Any], secrets: Secrets, **options: Any) -> AnsibleModule:
     """The AnsibleModule. Its constructor writes the parameters into the system's log, before anybody can tell it which
     values in a dictionary are secret: where some may be, that is left out."""
-    module = AnsibleModule(argument_spec, supports_check_mode=True, no_log=secrets is not None)
+    module = AnsibleModule(argument_spec, supports_check_mode=True, no_log=secrets is not None, **options)
     if secrets is not None:
         module.no_log_values.update(text for text in secrets(module.params) if text)
     return module

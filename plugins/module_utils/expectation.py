@@ -49,7 +49,7 @@ def judge(host: Any, status: Status, wanted: Dict[str, Any]) -> Expected:
     for name, part, arguments in (
         ("conf", _conf_differs, (wanted.get("conf") or {}, settings, status)),
         ("sysconfig", _sysconfig_differs, (path, settings)),
-        ("crashkernel", _crashkernel_differs, (wanted.get("crashkernel"), wanted.get("kernels") or ["ALL"])),
+        ("crashkernel", _crashkernel_differs, (driver, wanted.get("crashkernel"), wanted.get("kernels") or ["ALL"])),
         ("triggers", _triggers_differ, (wanted.get("triggers"), triggers)),
         ("readiness", _readiness_differs, (wanted.get("readiness"), status)),
     ):
@@ -94,10 +94,13 @@ def _sysconfig_differs(host: Any, path: str, settings: Dict[str, Any]) -> bool:
     return sysconfig.decide(host, {"path": path, "settings": settings, "remove": []}).changed
 
 
-def _crashkernel_differs(host: Any, value: Any, kernels: List[str]) -> bool:
+def _crashkernel_differs(host: Any, driver: Any, value: Any, kernels: List[str]) -> bool:
     if value is None:
         return False
-    params = {"value": value, "state": "present", "kernels": kernels, "bootloader": "auto", "_check": True}
+    params = {
+        "value": value, "state": "present", "kernels": kernels, "bootloader": "auto", "_check": True,
+        "_advice": driver.recommended,
+    }  # fmt: skip
     return reservation.decide(host, params).changed
 
 

@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, TypeVar
 
 from . import crashkernel
 from .bootloader import choice, entry
+from .engines.driver import Recommendation
 from .kexec_state import reserved_bytes
 from .plan import Plan
 from .problems import KdumpError, Problem, fail
@@ -14,6 +15,7 @@ from .problems import KdumpError, Problem, fail
 __all__ = ["Ram", "decide", "ram", "reboot_required", "report", "reserved_bytes", "running_values", "wanted_values"]
 
 _T = TypeVar("_T")
+Advice = Callable[[Any], Optional[Recommendation]]  # an engine's recommended()
 
 _SYSTEM_RAM = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) : System RAM$", re.MULTILINE)
 
@@ -52,7 +54,7 @@ def wanted_values(host: Any, params: Dict[str, Any]) -> List[str]:
     values: List[str] = []
     try:
         if params["state"] == "present":
-            values = _judged(host, params["value"]).values()
+            values = _judged(host, params["value"], params["_advice"]).values()
     except KdumpError as error:
         problems = error.problems + problems
     if problems:
@@ -60,8 +62,8 @@ def wanted_values(host: Any, params: Dict[str, Any]) -> List[str]:
     return values
 
 
-def _judged(host: Any, given: Any) -> crashkernel.Crashkernel:
-    value = _recommended(host) if given in ("auto", ["auto"]) else crashkernel.parse(_listed(given))
+def _judged(host: Any, given: Any, advice: Advice) -> crashkernel.Crashkernel:
+    value = _recommended(host, advice) if given in ("auto", ["auto"]) else crashkernel.parse(_listed(given))
     problems = crashkernel.host_problems(value, host.kernel.machine, host.kernel.release)
     memory = ram(host)
     outcome = value.explain(memory.bytes)
@@ -93,24 +95,17 @@ def _listed(given: Any) -> List[str]:
     return [str(one) for one in listed]
 
 
-def _recommended(host: Any) -> crashkernel.Crashkernel:
-    """kdump-utils knows what its own image needs; everywhere else the native engine's figures hold."""
-    if not host.which("kdumpctl"):
-        return crashkernel.recommend(host.kernel.machine)
-    argv = ["kdumpctl", "get-default-crashkernel", "kdump"]
-    result = host.run(argv)
-    if result.rc != 0 or not result.out.strip():
-        raise fail(
-            "%s named no value (exit code %d): %s" % (" ".join(argv), result.rc, result.err.strip()),
-            "Give a value instead of auto.",
-            "value",
-            "auto",
-        )
-    return crashkernel.parse(result.out.split())
+def _recommended(host: Any, advice: Advice) -> crashkernel.Crashkernel:
+    """What the engine advises; as long as it is not there to be asked, the native engine's figures."""
+    found = advice(host)
+    return crashkernel.parse(found.value.split()) if found else crashkernel.recommend(host.kernel.machine)
 
 
 def decide(host: Any, params: Dict[str, Any]) -> Plan:
-    """The plan for the parameters of the crashkernel module. Keeps what it saw and chose in params for report()."""
+    """The plan for the parameters of the crashkernel module. Keeps what it saw and chose in params for report().
+
+    params["_advice"] is asked for the value `auto`.
+    """
     problems: List[Problem] = []
     values = _tried(problems, wanted_values, host, params) or []
     name = _tried(problems, choice.choose, host, params["bootloader"])

@@ -18,6 +18,13 @@ description:
 extends_documentation_fragment:
   - vmcore.kdump.attributes
 options:
+  engine:
+    description:
+      - What captures a crash, as O(vmcore.kdump.info#module:engine). It decides what O(value=auto) means, for the engines'
+        images differ in what they need.
+    type: str
+    choices: [auto, native, kdumpctl, kdump-tools]
+    default: auto
   value:
     description:
       - What to reserve. A string, or a list of strings where the kernel takes several C(crashkernel=) arguments.
@@ -26,8 +33,8 @@ options:
         rounds RAM up to a multiple of 128 MiB. The first range that matches counts.
       - C(SIZE,high), if wanted with a second C(SIZE,low), for memory above 4 GiB.
       - One of these and C(SIZE,cma), which adds memory that user processes may use until a crash (Linux 6.17).
-      - V(auto) is the recommendation for the host's architecture, as ranges, so that it still fits when a virtual
-        machine's memory is changed. On hosts with C(kdumpctl) it is what C(kdumpctl get-default-crashkernel) names.
+      - V(auto) is what O(engine) recommends for this host. For V(native) and V(kdump-tools) these are ranges, which still
+        fit when a virtual machine's memory is changed.
       - Values are compared by their meaning. A host that has V(262144K) is left alone if V(256M) is wanted.
       - Required with O(state=present).
     type: raw
@@ -189,20 +196,26 @@ errors:
   contains: *problem
 """
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import reservation
+from ansible_collections.vmcore.kdump.plugins.module_utils import engine, reservation
 from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_state
 from ansible_collections.vmcore.kdump.plugins.module_utils.bootloader.choice import CHOICES
+
+
+def decide(host, params):
+    params["_advice"] = engine.chosen(host, params).recommended
+    return reservation.decide(host, params)
 
 
 def main() -> None:
     run_state(
         {
+            "engine": {"type": "str", "choices": engine.CHOICES, "default": "auto"},
             "value": {"type": "raw"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "kernels": {"type": "list", "elements": "str", "default": ["ALL"]},
             "bootloader": {"type": "str", "choices": CHOICES, "default": "auto"},
         },
-        reservation.decide,
+        decide,
         reservation.report,
         required_if=[("state", "present", ["value"])],
     )

@@ -5,7 +5,8 @@ import pytest
 from ansible_collections.vmcore.kdump.plugins.module_utils import reservation
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host, Kernel
-from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
+from ansible_collections.vmcore.kdump.plugins.module_utils.engines.driver import Recommendation
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, fail
 
 M, G = 1 << 20, 1 << 30
 
@@ -45,7 +46,8 @@ def host_with(tmp_path, files=None, machine="x86_64", runner=None):
 
 
 def params(**given):
-    return dict({"value": None, "state": "present", "kernels": ["ALL"], "bootloader": "auto", "_check": False}, **given)
+    usual = {"value": None, "state": "present", "kernels": ["ALL"], "bootloader": "auto", "_check": False}
+    return dict(usual, _advice=given.pop("advice", lambda host: None), **given)
 
 
 def problems(host, **given):
@@ -176,26 +178,34 @@ def test_absent(tmp_path):
     assert [one["crashkernel"] for one in result["after"]] == [[], []]
 
 
-def test_auto_is_the_native_engines_recommendation(tmp_path):
-    given = params(value="auto")
+ADVICE = {
+    "an engine that cannot be asked yet": (None, "512M-1G:96M,1G-4G:128M,4G-64G:192M,64G-1T:384M,1T-:512M", 128),
+    "ranges": ("1G-4G:192M,4G-:256M", "1G-4G:192M,4G-:256M", 192),
+    "a size": ("176M", "176M", 176),
+}
+
+
+@pytest.mark.parametrize("name", ADVICE)
+def test_auto_is_what_the_engine_recommends(tmp_path, name):
+    value, written, expected = ADVICE[name]
+    found = Recommendation(0, value, "") if value else None
+    given = params(value="auto", advice=lambda host: found)
     host = host_with(tmp_path)
     reservation.decide(host, given).apply(host)
     result = reservation.report(host, given)
-    assert result["after"][0]["crashkernel"] == ["512M-1G:96M,1G-4G:128M,4G-64G:192M,64G-1T:384M,1T-:512M"]
-    assert result["expected_bytes"] == 128 * M
+    assert (result["after"][0]["crashkernel"], result["expected_bytes"]) == ([written], expected * M)
 
 
-def test_auto_is_kdumpctls_where_that_is(tmp_path):
-    def kdumpctl(argv, **options):
-        assert argv == ["kdumpctl", "get-default-crashkernel", "kdump"]
-        return Result(argv, 0, "1G-4G:192M,4G-64G:256M,64G-:512M\n", "")
-
-    host = host_with(tmp_path, {"/usr/bin/kdumpctl": ""}, runner=kdumpctl)
-    assert reservation.wanted_values(host, params(value=["auto"])) == ["1G-4G:192M,4G-64G:256M,64G-:512M"]
+def test_auto_may_be_several_values_and_be_a_list(tmp_path):
+    given = params(value=["auto"], advice=lambda host: Recommendation(0, "1G,high 128M,low", ""))
+    assert reservation.wanted_values(host_with(tmp_path), given) == ["1G,high", "128M,low"]
 
 
 def test_auto_without_an_answer_is_an_error(tmp_path):
-    assert "named no value" in problems(host_with(tmp_path, {"/usr/bin/kdumpctl": ""}), value="auto")[0]
+    def nothing(host):
+        raise fail("kdumpctl named no value.", "Give one.")
+
+    assert "named no value" in problems(host_with(tmp_path), value="auto", advice=nothing)[0]
 
 
 WRONG = {
