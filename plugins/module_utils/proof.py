@@ -98,7 +98,7 @@ def capture(host: Any, directory: str) -> Optional[Capture]:
             for phase in values["phases"][:100]
         ]  # fmt: skip
         return Capture(
-            str(values["digest"]), int(values["status"]), _finite(values["seconds"]), int(memory["total"]),
+            shown(str(values["digest"]), 64), int(values["status"]), _finite(values["seconds"]), int(memory["total"]),
             int(memory["available_low"]), phases,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, OverflowError):

@@ -12,7 +12,8 @@ description:
     it is complete, incomplete or broken, and why. Nothing but Python is needed on the host, and nothing is written.
   - An incomplete vmcore looks like a whole one to C(file), and many tools open it without a word.
   - The log beside a vmcore gives a signature, the same for all crashes of the same cause.
-  - Bytes that changed in place are seen only where a checksum covers them, in pages that zlib compressed.
+  - Bytes that changed in place are seen with O(deep=true) only, in the pages that it samples. There zlib's checksum
+    tells all; of lzo, snappy and zstd pages how they begin or end, which tells what a power cut left unwritten.
 options:
   paths:
     description:
@@ -25,8 +26,7 @@ options:
     default: [/var/crash]
   deep:
     description:
-      - Check the place of every single page in the file, and decompress 1024 evenly spaced ones as far as they are
-        zlib's.
+      - Check the place of every single page in the file, and the bytes of 1024 evenly spaced ones.
         This reads 24 bytes for each page of the dump and takes about a second for a few GB.
       - Without it the headers, the bitmap and both ends of the table of pages are checked.
       - A file whose compressed content is more than 16 MiB is read to its end only with this option, which takes

@@ -87,6 +87,7 @@ def test_names_in_a_capture_report_can_be_shown(host):
     found = write_capture(host, phases=[{"name": "\x1b[2J" + "x" * 1000, "seconds": 1, "exit": 0}] * 1000)
     assert len(found.phases) == 100
     assert found.phases[0].name.isprintable() and len(found.phases[0].name) < 60
+    assert write_capture(host, digest="\ud800\n" + "x" * 1000).digest.isprintable(), "a lone surrogate has no bytes"
 
 
 # (reserved, least available, recommended), MiB
