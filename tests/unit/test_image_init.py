@@ -212,3 +212,58 @@ def test_the_report_is_json(name, functions, tmp_path):
     assert report["memory"] == {"total": 1024000, "free_low": 10240, "available_low": 20480}
     assert [phase["name"] for phase in report["phases"]] == ["start", "log"]
     assert "hello" in (tmp_path / "kexec-dmesg.log").read_text()
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_what_a_command_has_started_ends_with_it(name, functions, tmp_path):
+    """A hook's own children would keep the target busy, and the hook's descriptors open."""
+    script = "limited 1 sh -c 'sleep 51 & echo $! > %s/child; sh -c \"sleep 52 & wait\"; :'; echo $?" % tmp_path
+    assert run(name, functions, script)[1].strip().endswith("137")
+    alive = subprocess.run(["ps", "-eo", "ppid,stat,args"], stdout=subprocess.PIPE, check=True).stdout.decode()
+    assert not re.search(r" [^Z]\S* sleep 5[12]$", alive, re.M)
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_without_a_console_nothing_is_opened_as_standard_output(name, functions, tmp_path):
+    script = "( . %s; sh -c 'readlink /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 > %s/fds' ) <&- >&- 2>&-" % (
+        functions, tmp_path,
+    )  # fmt: skip
+    subprocess.run(shell(name) + ["-c", script], timeout=60, check=False)
+    # The second is the file that the answer goes to.
+    assert (tmp_path / "fds").read_text().split() == ["/dev/null", "%s/fds" % tmp_path, "/dev/null"]
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_the_root_of_the_target_has_one_slash(name, functions, tmp_path):
+    (tmp_path / "kdump").mkdir()
+    rc, out = run(name, functions, 'date() { echo now; }; directory=; make_folder; echo "$into"')
+    assert rc == 0 and out.strip() == "%s/kdump/127.0.0.1-now" % tmp_path
+
+
+MOUNTS = [
+    # file system, its devices, what blkid finds, how it is mounted
+    ("ext4", 1, "/dev/a", "rw|/dev/a"),
+    ("ext4", 1, "", None),
+    ("btrfs", 2, "/dev/a\n/dev/b", "rw,device=/dev/a,device=/dev/b|/dev/a"),
+    ("btrfs", 2, "/dev/b", "rw,degraded,device=/dev/b|/dev/b"),
+    ("btrfs", 2, "", None),
+]
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("fstype, devices, present, mounted", MOUNTS)
+def test_a_member_of_btrfs_that_is_gone_is_done_without(name, functions, fstype, devices, present, mounted):
+    rc, out = run(
+        name,
+        functions,
+        """
+        blkid() { printf '%%s\\n' "%s"; }
+        mount() { echo "mount $2 $4|$5 $6"; }
+        say() { :; }
+        phase_start=0 phases= device_limit=0 uuid=U devices=%d fstype=%s options=rw
+        mount_target; echo "result $?"
+    """
+        % (present, devices, fstype),
+    )
+    wanted = ["mount %s %s /kdump" % (fstype, mounted), "result 0"] if mounted else ["result 1"]
+    assert rc == 0 and out.rstrip("\n").split("\n") == wanted

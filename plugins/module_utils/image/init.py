@@ -19,6 +19,11 @@ SCRIPT = r"""#!/bin/sh
 # shellcheck disable=SC2317 # some functions are called by until_found, which shellcheck does not see
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 umask 077
+# A kernel that has no working console starts its first process without open files: the vmcore would be opened as the
+# standard output of the program that writes it.
+(: 3<&0) || exec < /dev/null
+(: 3>&1) || exec > /dev/null
+(: 3>&2) || exec 2> /dev/null
 
 # --- what /etc/kdump/plan sets ---
 library_path=              # directories of the libraries, as the dynamic linker has no cache here
@@ -62,17 +67,26 @@ phase() {
 # --- limits ---
 pause() { sleep 0.2 2> /dev/null || sleep 1; }
 
+# end_family PID: kill it and what it has started; itself last, as somebody waits for it.
+end_family() {
+    kill -STOP "$1" 2> /dev/null
+    children=
+    read -r children 2> /dev/null < "/proc/$1/task/$1/children"
+    for child in $children; do end_family "$child"; done
+    kill -9 "$1" 2> /dev/null
+}
+
 # limited SECONDS COMMAND…: its exit code, 137 when it was killed for its time.
 limited() {
     time_limit=$1
     shift
     "$@" &
     worker=$!
-    (sleep "$time_limit" && kill -9 "$worker") > /dev/null 2>&1 &
+    (sleep "$time_limit" && end_family "$worker") > /dev/null 2>&1 &
     guard=$!
     wait "$worker"
     result=$?
-    kill "$guard" 2> /dev/null
+    end_family "$guard"
     return "$result"
 }
 
@@ -211,8 +225,13 @@ mount_target() {
     present=$?
     phase device $present
     if [ $present != 0 ]; then
-        say "no device with the file system $uuid after $device_limit seconds"
-        return 1
+        if [ "$devices" = 1 ] || [ -z "$found" ]; then
+            say "no device with the file system $uuid after $device_limit seconds"
+            return 1
+        fi
+        # Where one copy of everything is left (RAID1), btrfs mounts without the others; elsewhere it refuses.
+        say "after $device_limit seconds only $found of $devices devices: mounting without the others"
+        options=$options,degraded
     fi
     members=
     if [ "$devices" -gt 1 ]; then
@@ -260,7 +279,7 @@ run_post() {
 
 # --- the dump ---
 make_folder() {
-    folder=/kdump/$directory/127.0.0.1-$(date +%Y-%m-%d-%H:%M:%S)
+    folder=/kdump/${directory:+$directory/}127.0.0.1-$(date +%Y-%m-%d-%H:%M:%S)
     mkdir -p "/kdump/$directory" || return 1
     # Two crashes in one second, or a clock that was set back: never into a folder that is there already.
     into=$folder
