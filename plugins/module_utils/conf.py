@@ -5,6 +5,7 @@
 Reading never fails: what is wrong is listed beside what was understood.
 """
 
+import itertools
 import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
@@ -24,6 +25,8 @@ from .conf_text import Line, edit_lines, lex, uncarried
 from .problems import KdumpError, Problem, shown
 from .scalars import scalar
 
+# Who meets a file of garbage does not want each line of it told.
+MOST_PROBLEMS = 100
 NEW_FILE = "# Written by the Ansible collection vmcore.kdump; lines that it does not set are kept. See kdump.conf(5).\n"
 
 
@@ -54,8 +57,10 @@ def parse(text: str) -> Conf:
     lines = [line for line in lex(text.replace("\r\n", "\n").replace("\0", "")) if line.name]
     options = {canonical(line.name): line.value for line in lines if line.value and canonical(line.name) in DIRECTIVES}
     target = _target(options)
-    problems = list(_text_problems(text)) + list(_line_problems(lines)) + list(_target_problems(options))
-    problems += list(_combination_problems(options, target))
+    found = itertools.chain(
+        _text_problems(text), _line_problems(lines), _target_problems(options), _combination_problems(options, target)
+    )
+    problems = list(itertools.islice(found, MOST_PROBLEMS))
     warnings = list(warn_collector(options["core_collector"])) if "core_collector" in options else []
     return Conf(options, target, problems, warnings)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.vmcore.kdump.plugins.module_utils.conf import NEW_FILE, Target, edit, parse
+from ansible_collections.vmcore.kdump.plugins.module_utils.conf import MOST_PROBLEMS, NEW_FILE, Target, edit, parse
 from ansible_collections.vmcore.kdump.plugins.module_utils.conf_collector import fit
 from ansible_collections.vmcore.kdump.plugins.module_utils.conf_directives import (
     DIRECTIVES,
@@ -272,6 +272,10 @@ def test_a_megabyte_on_one_line_is_read_and_not_repeated():
     for text in ("x" * (1 << 20), "path /" + "x y" * (1 << 19), "extra_bins " + "/a " * (1 << 18)):
         problems = parse(text).problems
         assert len(problems) <= 1 and len(str(problems)) < 2000
+
+
+def test_a_file_of_garbage_is_told_in_part():
+    assert len(parse("".join("garbage%d x\n" % number for number in range(100000))).problems) == MOST_PROBLEMS
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs"]), max_size=80) | st.binary(max_size=80).map(
