@@ -36,7 +36,7 @@ class Expected(NamedTuple):
 def judge(host: Any, status: Status, wanted: Dict[str, Any]) -> Expected:
     """KdumpError with everything that is wrong with what is wanted, on this host, all parts together.
 
-    With the state absent nothing is judged: what the wishes come to is only told, to be taken away.
+    With the state absent it is what the wishes come to that has to be taken away.
     """
     driver = engine.driver(status.engine)
     parts = Parts()
@@ -44,7 +44,7 @@ def judge(host: Any, status: Status, wanted: Dict[str, Any]) -> Expected:
     path, settings = expected["path"], expected["settings"]
     triggers = {str(name): scalar(value) for name, value in (wanted.get("triggers") or {}).items()}
     if wanted.get("state") == "absent":
-        return Expected([], path, settings, triggers)
+        return Expected(_left(host, driver, wanted.get("conf") or {}, path, settings), path, settings, triggers)
     differs = []
     for name, part, arguments in (
         ("conf", _conf_differs, (wanted.get("conf") or {}, settings, status)),
@@ -60,16 +60,33 @@ def judge(host: Any, status: Status, wanted: Dict[str, Any]) -> Expected:
     return Expected(differs, path, settings, triggers)
 
 
+def _left(host: Any, driver: Any, options: Dict[str, Any], path: str, settings: Dict[str, Any]) -> List[str]:
+    """The files that still hold what was set; KdumpError where that cannot be taken out of them."""
+    parts = Parts()
+    conf_params = dict(_conf_params(driver.CONF), remove=list(options))
+    there = driver.CONF and host.exists(driver.CONF)
+    plans = {
+        "conf": parts.of(None, conf_state.decide, host, conf_params) if there else None,
+        "sysconfig": parts.of(None, sysconfig.decide, host, {"path": path, "settings": {}, "remove": list(settings)}),
+    }
+    if parts.errors:
+        raise KdumpError(parts.errors)
+    return [name for name, plan in plans.items() if plan is not None and plan.changed]
+
+
+def _conf_params(path: str) -> Dict[str, Any]:
+    """Parameters of the module conf that ask for nothing."""
+    usual = {"options": {}, "remove": [], "purge": False, "backup": False, "check_host": False, "create_path": False}
+    return dict(usual, path=path, _check=True)
+
+
 def _conf_differs(host: Any, options: Dict[str, Any], settings: Dict[str, Any], status: Status) -> bool:
     """Also builds the capture image in thought, so that a target that it cannot dump to is refused here."""
     driver = engine.driver(status.engine)
     if not driver.CONF:
         return False
-    params = {
-        "path": driver.CONF, "options": options, "remove": [], "purge": False, "backup": False, "check_host": True,
-        "create_path": True, "_check": True,
-    }  # fmt: skip
     parts = Parts()
+    params = dict(_conf_params(driver.CONF), options=options, check_host=True, create_path=True)
     plan = parts.of(None, conf_state.decide, host, params)
     before = status.configuration
     after = conf.attempt(before.text or "", options, [], False)[0]  # what is refused, decide() has named

@@ -38,7 +38,8 @@ options:
     suboptions:
       state:
         description:
-          - With V(absent) nothing is judged. RV(expected.settings) tells what would be set for the rest, to be taken away.
+          - With V(absent) it is judged whether what the rest comes to can be taken out of the engine's files, and whether
+            anything of it is left there (RV(expected.differs)). Nothing else is.
         type: str
         choices: [present, absent]
         default: present

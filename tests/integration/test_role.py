@@ -91,7 +91,7 @@ def test_passwords_reach_the_file_though_no_result_shows_them(tmp_path):
 
 
 @pytest.mark.parametrize("state,modules", [
-    ("disabled", ["info", "boot", "info"]), ("absent", ["info", "sysconfig", "boot", "crashkernel", "info"]),
+    ("disabled", ["info", "boot", "info"]), ("absent", ["info", "boot", "sysconfig", "crashkernel", "info"]),
 ])  # fmt: skip
 def test_other_states_of_another_engine(tmp_path, state, modules):
     asked, printed = Role(tmp_path, KDUMP_TOOLS).run(kdump_state=state)

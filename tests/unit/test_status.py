@@ -258,10 +258,22 @@ def test_what_the_native_engine_cannot_do_is_refused_by_name(tmp_path, digest):
     assert expect(Guest(tmp_path), conf={"auto_reset_crashkernel": False}).differs == ["conf"]
 
 
-def test_for_absent_nothing_is_judged_and_what_would_be_set_is_told(tmp_path, digest):
+def test_for_absent_what_would_be_set_is_told_and_nothing_else_is_judged(tmp_path, digest):
     found = expect(Guest(tmp_path), state="absent", conf={"nonsense": 1}, nr_cpus=2, triggers={"no.such": "thing"})
     assert found.differs == [] and sorted(found.settings) == ["KDUMP_COMMANDLINE_APPEND", "KDUMP_COMMANDLINE_REMOVE"]
     assert found.path == layout.SYSCONFIG
+
+
+def test_for_absent_a_file_that_cannot_be_changed_is_refused_before_anything_is_touched(tmp_path, digest):
+    host = Guest(tmp_path)
+    wanted = {"state": "absent", "conf": {"final_action": "halt"}, "sysconfig": {"KDUMP_IMG": "x"}}
+    host.put(layout.CONF, b"path /var/crash\nfinal_action halt\n")
+    host.put(layout.SYSCONFIG, b"KDUMP_IMG=x\n")
+    assert expect(host, **wanted).differs == ["conf", "sysconfig"]
+    host.put(layout.CONF, b"nonsense 1\nfinal_action halt\n")
+    host.put(layout.SYSCONFIG, b"KDUMP_IMG=$(uname)\n")
+    with pytest.raises(KdumpError, match="nonsense.*\n.*KDUMP_IMG"):
+        expect(host, **wanted)
 
 
 def test_triggers_are_told_as_text(tmp_path, digest):
