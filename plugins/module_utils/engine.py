@@ -8,15 +8,15 @@ The one file that knows all engines: what they do together (one in charge, the o
 from typing import Any, Dict, List, Mapping, Set
 
 from . import boot, sysconfig
-from .engines import kdump_tools, native
+from .engines import kdump_tools, kdumpctl, native
 from .plan import Plan
-from .problems import KdumpError, fail
+from .problems import KdumpError
 
 NATIVE = "native"
 KDUMPCTL = "kdumpctl"
 KDUMP_TOOLS = "kdump-tools"
 CHOICES = ["auto", NATIVE, KDUMPCTL, KDUMP_TOOLS]
-DRIVERS: Dict[str, Any] = {NATIVE: native, KDUMP_TOOLS: kdump_tools}
+DRIVERS: Dict[str, Any] = {NATIVE: native, KDUMPCTL: kdumpctl, KDUMP_TOOLS: kdump_tools}
 
 # Amazon Linux 2023 and Oracle Linux name fedora as what they are like; Amazon Linux 2 names rhel.
 _RED_HAT = {"rhel", "fedora", "centos", "almalinux", "rocky", "ol", "amzn"}
@@ -72,11 +72,6 @@ def packages_missing(host: Any, engine: str) -> List[str]:
 
 def driver(name: str) -> Any:
     """The module of an engine; what it has is in engines/driver.py."""
-    if name not in DRIVERS:
-        raise fail(
-            "The engine %s comes in a later release." % name,
-            "Set engine (in the role: kdump_engine) to native, which works on this host too.", "engine", name,
-        )  # fmt: skip
     return DRIVERS[name]
 
 

@@ -1,0 +1,119 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Building with kdumpctl: a rebuild while what is loaded stays loaded. Private to this collection."""
+
+from typing import Any, Dict, List, Mapping, Optional
+
+from .. import conf_check, layout
+from ..image import store
+from ..image.contents import sha256_of
+from ..plan import Plan, Step
+from ..problems import KdumpError, Missing, Problem, fail, shown
+from . import kdumpctl_good, kdumpctl_image, kdumpctl_unit
+from .driver import Configuration
+
+_SECONDS = 3600  # mkdumprd alone waits 10 minutes for an NFS server
+
+
+def plan(
+    host: Any, release: str, configuration: Configuration, params: Mapping[str, Any], outcome: Dict[str, Any]
+) -> Plan:
+    """The plan that gives the host an image of today's inputs. KdumpError with everything in the way."""
+    _refuse(release, params)
+    try:
+        recipe = outcome["recipe"] = kdumpctl_image.observe(host, release, configuration)
+    except Missing:
+        if not params.get("_check"):
+            raise
+        return Plan([Step("build the capture image for kernel %s with kdumpctl" % release, lambda target: None)])
+    steps = []
+    directory = conf_check.dump_directory(host, configuration.conf)
+    if directory is not None and not host.is_dir(directory):
+        steps.append(_make_path(directory))
+    present = kdumpctl_image.present(host, release, configuration)
+    if params.get("force") or present is None or present.digest != recipe.digest:
+        steps.append(Step(
+            "build the capture image %s with kdumpctl" % recipe.path,
+            lambda target: outcome.update(manifest=build(target, release, configuration)),
+            _describe(present.inputs if present else []), _describe(recipe.inputs),
+        ))  # fmt: skip
+    return Plan(steps)
+
+
+def _refuse(release: str, params: Mapping[str, Any]) -> None:
+    problems = []
+    if params.get("kernel") and params["kernel"] != release:
+        hint = "Set KDUMP_KERNELVER in /etc/sysconfig/kdump (module vmcore.kdump.sysconfig), or use the engine native."
+        message = "kdumpctl builds its image for the kernel %s, and not for %s." % (release, shown(params["kernel"]))
+        problems.append(Problem(message, hint, "kernel", shown(params["kernel"])))
+    if params.get("conf", layout.CONF) != layout.CONF:
+        hint = "Leave conf out, or use the engine native."
+        problems.append(
+            Problem("kdumpctl reads %s and no other file." % layout.CONF, hint, "conf", shown(params["conf"]))
+        )
+    if problems:
+        raise KdumpError(problems)
+
+
+def _make_path(path: str) -> Step:
+    return Step("create the directory " + path, lambda host: host.make_directories(path), "", path + "\n")
+
+
+def _describe(inputs: List[Dict[str, str]]) -> str:
+    return "".join("%s  %s\n" % (item["sha256"][:16], item["source"] or item["name"]) for item in inputs)
+
+
+def report(host: Any, release: str, configuration: Configuration, outcome: Mapping[str, Any]) -> Dict[str, Any]:
+    """What the module says."""
+    recipe, built = outcome.get("recipe"), outcome.get("manifest")
+    present: Optional[store.Manifest] = kdumpctl_image.present(host, release, configuration) if recipe else None
+    wanted = built or recipe  # kdumpctl's own ssh may have added to known_hosts while it built
+    return {
+        "path": recipe.path if recipe else "",
+        "digest": wanted.digest if wanted else "",
+        "inputs": wanted.inputs if wanted else [],
+        "bytes": present.bytes if present and wanted and present.digest == wanted.digest else None,
+        "seconds": built.seconds if built else None,
+    }
+
+
+def build(host: Any, release: str, configuration: Configuration) -> store.Manifest:
+    """`kdumpctl rebuild`, and a look at what came of it. On failure the configuration that last worked is put back."""
+    recipe = kdumpctl_image.observe(host, release, configuration)
+    before = kdumpctl_image.fingerprint(host, recipe.path)
+    started = host.monotonic()
+    done = host.run(["kdumpctl", "rebuild"], timeout=_SECONDS)
+    said = [shown(line, 200) for line in (done.out + done.err).splitlines() if line.strip()][-20:]
+    if done.rc or kdumpctl_image.fingerprint(host, recipe.path) in (before, (0, 0)):
+        raise KdumpError([_failure(done.rc, recipe.path, said)] + _go_back(host))
+    seconds = round(host.monotonic() - started, 2)
+    after = kdumpctl_image.observe(host, release, configuration)
+    made = after if kdumpctl_image.is_newer(host, after) else recipe
+    found = kdumpctl_image.manifest(made, sha256_of(host, made.path), host.stat(made.path).st_size, seconds)
+    kdumpctl_image.record(host, found)
+    return found
+
+
+def _failure(rc: int, path: str, said: List[str]) -> Problem:
+    message = (
+        "`kdumpctl rebuild` failed." if rc else "`kdumpctl rebuild` said that all went well, and %s is not new." % path
+    )
+    return Problem("\n  ".join([message + " It said:"] + said) + "\n" if said else message, kdumpctl_unit.hint(said))
+
+
+def _go_back(host: Any) -> List[Problem]:
+    """The configuration that last worked: with the one that failed, the next boot would fail as well."""
+    changed = kdumpctl_good.put_back(host)
+    if not changed:
+        return []
+    return [Problem(
+        "%s was put back to what kdumpctl last loaded with, so that the next boot loads that. What was loaded is loaded still."
+        % " and ".join(changed), "Mend what is said above, then run again.",
+    )]  # fmt: skip
+
+
+def refuse_missing(host: Any) -> None:
+    if host.which("kdumpctl") is None:
+        raise fail(
+            "kdumpctl is not on this host.", "Install it (dnf install /usr/bin/kdumpctl), or use the engine native."
+        )

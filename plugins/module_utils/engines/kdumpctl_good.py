@@ -1,0 +1,96 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The configuration with which kdumpctl last loaded, kept to go back to. Private to this collection.
+
+A failing `kdumpctl restart` has unloaded what worked before it looks at its configuration (kdump-utils 1.0.61, main()).
+Both files stand in one, so that a killed run leaves one pair or the other and never a mixture.
+"""
+
+import json
+from typing import Any, Dict, List, Optional
+
+from .. import kexec_state, layout
+from ..plan import Plan, Step
+from . import kdumpctl_unit
+
+FILES = (layout.CONF, layout.SYSCONFIG)
+KEPT = layout.STATE_DIR + "/kdumpctl/good.json"
+
+Texts = Dict[str, Optional[str]]  # by path; None for a file that is not there
+
+
+def first(host: Any) -> Texts:
+    """The files as they were before this collection first wrote one; {} where it has not, or that is not known."""
+    return _kept(host, "first")
+
+
+def last(host: Any) -> Texts:
+    """The files with which kdumpctl last loaded something; {} where that is not known."""
+    return _kept(host, "last")
+
+
+def keep(host: Any) -> None:
+    """Remember the files as they are: they have just proved themselves."""
+    _write(host, first(host), _now(host))
+
+
+def put_back(host: Any) -> List[str]:
+    """The files made what they were when they last worked; the paths of those that were changed."""
+    changed = []
+    for path, text in last(host).items():
+        if path not in FILES or _text(host, path) == text:
+            continue
+        if text is None:
+            host.remove(path)
+        else:
+            host.write(path, text.encode("utf-8", "surrogateescape"))
+        changed.append(path)
+    return sorted(changed)
+
+
+def before_write(host: Any, path: str, plan: Plan) -> Plan:
+    """The plan of a module that writes one of the files, with a step in front that keeps what they hold until then.
+
+    On a host that the vendor's configuration, or an administrator's, has armed, that is what to go back to.
+    """
+    if path not in FILES or not plan.changed or not kdumpctl_unit.is_installed(host):
+        return plan
+    now = _now(host)
+    kept = now if _are_in_use(host) else last(host)
+    if first(host) and kept == last(host):
+        return plan
+    return Plan(
+        [Step("keep what kdumpctl goes by", lambda target: _write(target, first(target) or now, kept))] + plan.steps
+    )
+
+
+def _are_in_use(host: Any) -> bool:
+    """Whether kdump.service has loaded with the files as they are: none has changed since."""
+    since = kdumpctl_unit.state(host).since
+    found = [host.stat(path) for path in FILES]
+    return (
+        kexec_state.is_loaded(host) and since is not None and all(one is None or one.st_ctime < since for one in found)
+    )
+
+
+def _now(host: Any) -> Texts:
+    return {path: _text(host, path) for path in FILES}
+
+
+def _text(host: Any, path: str) -> Optional[str]:
+    return host.read_text(path) if host.exists(path) else None
+
+
+def _kept(host: Any, name: str) -> Texts:
+    try:
+        found = json.loads(host.read_text(KEPT, "{}")).get(name, {})
+    except (ValueError, AttributeError):
+        return {}
+    whole = isinstance(found, dict) and all(text is None or isinstance(text, str) for text in found.values())
+    return found if whole else {}
+
+
+def _write(host: Any, first_texts: Texts, last_texts: Texts) -> None:
+    host.make_directories(KEPT.rpartition("/")[0], 0o700)
+    text = json.dumps({"first": first_texts, "last": last_texts}, indent=1, sort_keys=True) + "\n"
+    host.write(KEPT, text.encode(), 0o600)
