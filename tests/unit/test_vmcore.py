@@ -97,6 +97,14 @@ def test_memory_of_which_an_elf_file_holds_nothing_is_not_missing():
     assert look(put(ELF, 64 + 56 + 8, "<QQQQ", (1 << 64) - 1, 0xFFFF888000000000, 0, 0)).verdict == "complete"
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_dumps_of_drivers_before_the_kernels_own_notes(order):
+    """/proc/vmcore puts them there, tens of MB of a network card's memory."""
+    dump_of_driver = build.note("VMCOREDD", 0x700, bytes(20 << 20), order)
+    found = look(build.elf(order, before=dump_of_driver))
+    assert (found.verdict, found.release) == ("complete", build.RELEASE)
+
+
 def test_facts_of_the_header_stand_in_for_a_missing_vmcoreinfo():
     found = look(build.kdump(vmcoreinfo=b""))
     assert (found.release, found.build_id, found.crash_epoch) == (build.RELEASE, "", build.CRASHTIME + 5)
@@ -401,7 +409,7 @@ def test_vmcoreinfo_is_split_on_the_first_equals_sign_only():
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_hostile_notes_end(data, name):
-    assert vmcoreinfo.in_notes(data, "<") == {}
+    assert vmcoreinfo.in_notes(Source(io.BytesIO(data), len(data)), 0, HUGE, "<") == {}
 
 
 @pytest.mark.parametrize("value", ["6.1\x1b[31m", "a b", "x" * 66, "", "r\u00e9"])

@@ -106,10 +106,10 @@ def page_data(order, contents, compression, level, split, table):
     return bytes(descriptors.ljust(24 * len(contents), b"\0") + data)
 
 
-def elf(order="<", bits=64, flags=0, contents=None, vmcoreinfo=VMCOREINFO, machine=62, xnum=False):
+def elf(order="<", bits=64, flags=0, contents=None, vmcoreinfo=VMCOREINFO, machine=62, xnum=False, before=b""):
     """An ELF vmcore of two PT_LOADs: memory at 0, and the kernel's own mapping with its utsname."""
     contents = pages(16) if contents is None else contents
-    note_data = notes(order, vmcoreinfo)
+    note_data = before + notes(order, vmcoreinfo)
     memory = b"".join(contents)
     names = utsname("x86_64").ljust(PAGE, b"\0")
     header_size, entry = (64, 56) if bits == 64 else (52, 32)

@@ -187,7 +187,7 @@ def read_vmcoreinfo(source: Source, header: Header, findings: Findings) -> None:
     size = min(max(0, sub["size_vmcoreinfo"]), vmcoreinfo.LIMIT)
     info = vmcoreinfo.parse(source.read_at(sub["offset_vmcoreinfo"], size)) if size else {}
     if "OSRELEASE" not in info:
-        info = vmcoreinfo.in_notes(source.read_at(sub["offset_note"], sub["size_note"]), header.order)
+        info = vmcoreinfo.in_notes(source, sub["offset_note"], sub["size_note"], header.order)
     vmcoreinfo.learn(info, findings)
 
 

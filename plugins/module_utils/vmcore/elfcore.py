@@ -20,6 +20,8 @@ PT_LOAD, PT_NOTE = 1, 4
 PN_XNUM = 0xFFFF
 # A /proc/vmcore has one segment per memory range; fragmented ones after heavy filtering have some hundred thousand.
 MAX_SEGMENTS = 1 << 22
+# The kernel merges them into one.
+MAX_NOTE_SEGMENTS = 16
 MACHINES = {3: "i686", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "arm", 62: "x86_64", 183: "aarch64"}
 MACHINES.update({243: "riscv64", 258: "loongarch64"})
 
@@ -135,9 +137,9 @@ def check_segments(source: Source, header: Header, findings: Findings) -> None:
         if segment.kind == PT_LOAD:
             loads += 1
             total += segment.filesz
-        elif not info and notes < vmcoreinfo.NOTES_LIMIT:
-            notes += segment.filesz
-            info = read_notes(source, header, segment)
+        elif not info and notes < MAX_NOTE_SEGMENTS:
+            notes += 1
+            info = vmcoreinfo.in_notes(source, segment.offset, segment.filesz, header.order)
     if not loads:
         findings.incomplete("No program header describes memory: the writer stopped before it wrote them.")
     if not info and loads:
@@ -145,11 +147,6 @@ def check_segments(source: Source, header: Header, findings: Findings) -> None:
     vmcoreinfo.learn(info, findings)
     page_size = findings.facts.get("page_size")
     findings.learn(hostname=hostname(source, header, info), pages=total // page_size if page_size else None)
-
-
-def read_notes(source: Source, header: Header, segment: Segment) -> Dict[str, str]:
-    size = min(segment.filesz, vmcoreinfo.NOTES_LIMIT)
-    return vmcoreinfo.in_notes(source.read_at(segment.offset, size), header.order)
 
 
 def hostname(source: Source, header: Header, info: Dict[str, str]) -> str:

@@ -7,14 +7,15 @@ Documentation/admin-guide/kdump/vmcoreinfo.rst lists the keys.
 """
 
 import re
-import struct
 from typing import Dict, Iterator, Optional, Tuple
 
 from .result import Findings, plausible
+from .source import Source
 
 # The kernel's buffer is one page, 64 KiB at most (VMCOREINFO_BYTES).
 LIMIT = 64 << 10
-NOTES_LIMIT = 16 << 20
+# Each CPU has a few, and machines have some thousand CPUs.
+MAX_NOTES = 1 << 16
 
 
 def parse(data: bytes) -> Dict[str, str]:
@@ -55,22 +56,26 @@ def learn(info: Dict[str, str], findings: Findings) -> None:
     )
 
 
-def notes(data: bytes, order: str) -> Iterator[Tuple[bytes, int, bytes]]:
-    """(name, type, content) of each ELF note; ends at the first that does not fit."""
-    position = 0
-    while position + 12 <= len(data):
-        name_size, size, kind = struct.unpack_from(order + "III", data, position)
-        start = position + 12 + (name_size + 3) // 4 * 4
-        end = start + size
-        if end > len(data):
+def notes(source: Source, offset: int, size: int, order: str) -> Iterator[Tuple[bytes, int, int]]:
+    """(name, offset, size of the content) of each ELF note in a region; ends at the first that does not fit.
+
+    Contents are not read: drivers' own dumps come before all else, and have many MB (fs/proc/vmcore.c, vmcoredd).
+    """
+    end = min(offset + size, source.size)
+    for _number in range(MAX_NOTES):
+        if offset + 12 > end:
             return
-        yield data[position + 12 : position + 12 + min(name_size, 64)].rstrip(b"\0"), kind, data[start:end]
-        position = start + (size + 3) // 4 * 4
+        name_size, content_size, _kind = source.unpack_at(order + "III", offset)
+        content = offset + 12 + (name_size + 3) // 4 * 4
+        if content + content_size > end:
+            return
+        yield source.read_at(offset + 12, min(name_size, 64)).rstrip(b"\0"), content, content_size
+        offset = content + (content_size + 3) // 4 * 4
 
 
-def in_notes(data: bytes, order: str) -> Dict[str, str]:
-    """The VMCOREINFO among notes; empty where there is none."""
-    for name, _kind, content in notes(data, order):
+def in_notes(source: Source, offset: int, size: int, order: str) -> Dict[str, str]:
+    """The VMCOREINFO among the notes of a region; empty where there is none."""
+    for name, content, content_size in notes(source, offset, size, order):
         if name == b"VMCOREINFO":
-            return parse(content)
+            return parse(source.read_at(content, min(content_size, LIMIT)))
     return {}
