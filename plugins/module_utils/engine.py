@@ -34,7 +34,8 @@ _PACKAGES: Dict[str, Dict[str, str]] = {
 
 # kdump-tools only recommends what it cannot do without.
 _OF_ENGINE: Dict[str, Dict[str, str]] = {
-    KDUMPCTL: {"kdumpctl": "/usr/bin/kdumpctl"},
+    # In kexec-tools up to EL 9, in kdump-utils from EL 10 on and in Fedora.
+    KDUMPCTL: {"kdumpctl": "/usr/bin/kdumpctl", "grubby": "grubby"},
     KDUMP_TOOLS: {"kdump-config": "kdump-tools", "makedumpfile": "makedumpfile", "mkinitramfs": "initramfs-tools-core"},
 }
 
@@ -66,7 +67,9 @@ def choose(host: Any, wanted: str) -> str:
 
 def packages_missing(host: Any, engine: str) -> List[str]:
     """What the package manager has to install for the engine, by the names of this distribution."""
-    packages = _PACKAGES[host_family(host)] if engine == NATIVE else _OF_ENGINE[engine]
+    packages = dict(_PACKAGES[host_family(host)] if engine == NATIVE else _OF_ENGINE[engine])
+    if host.exists("/run/ostree-booted"):
+        packages.pop("grubby", None)  # rpm-ostree keeps the boot entries
     return [package for program, package in packages.items() if not host.which(program)]
 
 

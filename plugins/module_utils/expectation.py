@@ -36,7 +36,8 @@ class Expected(NamedTuple):
 def judge(host: Any, status: Status, wanted: Dict[str, Any]) -> Expected:
     """KdumpError with everything that is wrong with what is wanted, on this host, all parts together.
 
-    With the state absent it is what the wishes come to that has to be taken away.
+    With the state absent it is what the wishes come to that has to be taken away: `settings` tells what was there before,
+    None for nothing.
     """
     driver = engine.driver(status.engine)
     parts = Parts()
@@ -44,6 +45,8 @@ def judge(host: Any, status: Status, wanted: Dict[str, Any]) -> Expected:
     path, settings = expected["path"], expected["settings"]
     triggers = {str(name): scalar(value) for name, value in (wanted.get("triggers") or {}).items()}
     if wanted.get("state") == "absent":
+        first = driver.first_settings(host)
+        settings = {name: None if sysconfig.is_secret(name) else first.get(name) for name in settings}
         return Expected(_left(host, driver, wanted.get("conf") or {}, path, settings), path, settings, triggers)
     differs = []
     for name, part, arguments in (
@@ -65,9 +68,13 @@ def _left(host: Any, driver: Any, options: Dict[str, Any], path: str, settings: 
     parts = Parts()
     conf_params = dict(_conf_params(driver.CONF), remove=list(options))
     there = driver.CONF and host.exists(driver.CONF)
+    params = {
+        "path": path, "settings": {name: text for name, text in settings.items() if text is not None},
+        "remove": [name for name, text in settings.items() if text is None],
+    }  # fmt: skip
     plans = {
         "conf": parts.of(None, conf_state.decide, host, conf_params) if there else None,
-        "sysconfig": parts.of(None, sysconfig.decide, host, {"path": path, "settings": {}, "remove": list(settings)}),
+        "sysconfig": parts.of(None, sysconfig.decide, host, params),
     }
     if parts.errors:
         raise KdumpError(parts.errors)

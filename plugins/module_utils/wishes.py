@@ -45,4 +45,7 @@ def secrets(settings: Optional[Mapping[str, Any]]) -> List[str]:
 
 def without_secrets(settings: Mapping[str, Any]) -> Dict[str, Any]:
     """The settings as a result may hold them."""
-    return {name: sysconfig.MASK if sysconfig.is_secret(str(name)) else value for name, value in settings.items()}
+    return {
+        name: sysconfig.MASK if value is not None and sysconfig.is_secret(str(name)) else value
+        for name, value in settings.items()
+    }

@@ -179,6 +179,7 @@ expected:
       description:
         - Variables for RV(expected.path) that O(expect.sysconfig), O(expect.cmdline_append), O(expect.cmdline_remove)
           and O(expect.nr_cpus) come to together, with the engine V(kdump-tools) also O(expect.conf). Passwords are masked.
+        - With O(expect.state=absent) what they were before this collection set them, null for those that were not there.
       type: dict
     triggers:
       description: What O(expect.triggers) comes to, as text.

@@ -94,13 +94,15 @@ def test_passwords_reach_the_file_though_no_result_shows_them(tmp_path):
     ("disabled", ["info", "boot", "info"]), ("absent", ["info", "boot", "sysconfig", "crashkernel", "info"]),
 ])  # fmt: skip
 def test_other_states_of_another_engine(tmp_path, state, modules):
-    asked, printed = Role(tmp_path, KDUMP_TOOLS).run(kdump_state=state)
+    first = dict(KDUMP_TOOLS["expected"], settings={"USE_KDUMP": "1", "KDUMP_COREDIR": None})
+    asked, printed = Role(tmp_path, dict(KDUMP_TOOLS, expected=first)).run(kdump_state=state)
     assert "failed=0" in printed, printed
     assert [name for name, dummy in asked] == modules
     assert given(asked, "boot")["engine"] == "kdump-tools" and given(asked, "boot")["state"] == state
     if state == "absent":
         assert given(asked, "info")["expect"]["state"] == "absent"
-        assert sorted(given(asked, "sysconfig")["remove"]) == ["KDUMP_COREDIR", "USE_KDUMP"]
+        assert given(asked, "sysconfig")["remove"] == ["KDUMP_COREDIR"]
+        assert given(asked, "sysconfig")["settings"] == {"USE_KDUMP": "1"}
 
 
 def test_a_survey_gives_mappings_as_text(role):

@@ -67,4 +67,8 @@ def test_missing_packages_by_family_and_engine(host):
 def test_the_red_hat_family_has_no_busybox_and_finds_makedumpfile_by_its_path(host):
     host.write("/etc/os-release", b"ID=fedora\n")
     assert engine.packages_missing(host, "native") == ["/usr/sbin/makedumpfile"]
-    assert engine.packages_missing(host, "kdumpctl") == ["/usr/bin/kdumpctl"]
+    assert engine.packages_missing(host, "kdumpctl") == ["/usr/bin/kdumpctl", "grubby"]
+    install(host, "kdumpctl")
+    assert engine.packages_missing(host, "kdumpctl") == ["grubby"]
+    host.write("/run/ostree-booted", b"")
+    assert engine.packages_missing(host, "kdumpctl") == []

@@ -261,6 +261,19 @@ def test_for_absent_what_would_be_set_is_told_and_nothing_else_is_judged(tmp_pat
     assert found.path == layout.SYSCONFIG
 
 
+def test_absent_puts_back_what_an_engine_cannot_do_without_and_never_a_password(tmp_path, digest, monkeypatch):
+    host = Guest(tmp_path)
+    first = {"KDUMP_COMMANDLINE_APPEND": "irqpoll", "KDUMP_IMG": "vmlinuz", "KDUMP_SMTP_PASSWORD": "hush"}
+    monkeypatch.setattr(engine.driver("native"), "first_settings", lambda host: first)
+    wanted = {"KDUMP_COMMANDLINE_APPEND": "debug", "KDUMP_SMTP_PASSWORD": "secret", "KDUMP_BOOTDIR": "/boot"}
+    found = expect(host, state="absent", sysconfig=wanted)
+    assert found.settings == {
+        "KDUMP_COMMANDLINE_APPEND": "irqpoll", "KDUMP_SMTP_PASSWORD": None, "KDUMP_BOOTDIR": None,
+    }  # fmt: skip
+    assert wishes.without_secrets(found.settings) == found.settings
+    assert wishes.without_secrets(wanted)["KDUMP_SMTP_PASSWORD"] == sysconfig.MASK
+
+
 def test_for_absent_a_file_that_cannot_be_changed_is_refused_before_anything_is_touched(tmp_path, digest):
     host = Guest(tmp_path)
     wanted = {"state": "absent", "conf": {"final_action": "halt"}, "sysconfig": {"KDUMP_IMG": "x"}}

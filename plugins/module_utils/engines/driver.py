@@ -52,6 +52,9 @@ expected(host, wanted) -> Dict[str, Any]
     Raises by name what this engine cannot express, with the advice to use native. An engine with a CONF need not repeat
     what conf_state.decide() and wanted_digest() refuse: these are asked beside it; for one without, this is all that is
     asked. What the package to be installed brings is not missed.
+first_settings(host) -> Dict[str, str]
+    What SETTINGS held before this collection wrote it, as far as that is not what the engine does without a setting: absent
+    puts it back. {} where that is not known.
 """
 
 from typing import Dict, List, NamedTuple, Optional

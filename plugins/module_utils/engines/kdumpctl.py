@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from .. import cmdline, conf_directives, crashkernel, kexec_state, layout, reservation, sysconfig, wishes
 from ..image import store
 from ..plan import Plan, Step
-from ..problems import KdumpError, Problem
+from ..problems import KdumpError, Parts, Problem
 from . import kdumpctl_build, kdumpctl_good, kdumpctl_image, kdumpctl_load, kdumpctl_unit
 from .driver import Configuration, Recommendation
 
@@ -169,3 +169,9 @@ def _base(host: Any, wanted: Mapping[str, Any]) -> Dict[str, str]:
         kept = [one for one in cmdline.split(base["KDUMP_COMMANDLINE_APPEND"]) if one not in asked]
         base["KDUMP_COMMANDLINE_APPEND"] = cmdline.join(kept)
     return base
+
+
+def first_settings(host: Any) -> Dict[str, str]:
+    """kdumpctl has no defaults of its own for the capture kernel's command line: they are in the vendor's file."""
+    found: Dict[str, str] = Parts().of({}, sysconfig.parse, kdumpctl_good.first(host).get(SETTINGS) or "")
+    return found

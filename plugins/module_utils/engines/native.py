@@ -11,6 +11,7 @@ from .. import boot, conf, conf_directives, crashkernel, kexec, kexec_state, lay
 from ..image import build, store
 from ..plan import Plan, Step
 from ..problems import KdumpError, Parts, Problem
+from . import kdumpctl
 from .driver import Configuration, Recommendation
 
 NAME = "native"
@@ -120,3 +121,7 @@ def expected(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Any]:
     if problems:
         raise KdumpError(problems)
     return {"path": SETTINGS, "settings": wishes.sysconfig_settings(host.kernel.machine, wanted)}
+
+
+def first_settings(host: Any) -> Dict[str, str]:
+    return kdumpctl.first_settings(host)  # it is the same file, and kdump-utils may be installed beside
