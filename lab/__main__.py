@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     boot = command("up", "make a guest, boot it, wait for its ssh")
     boot.add_argument("name", type=name)
     suite(boot)
+    boot.add_argument("--cloud-image", default="", metavar="PATH|URL", help="make it from this cloud image instead")
     boot.add_argument("--memory", type=int, default=2048, metavar="MIB", help="memory (2048)")
     boot.add_argument("--cpus", type=int, default=2, help="virtual CPUs (2)")
     boot.add_argument("--disk", type=size, action="append", default=[], metavar="SIZE", help="a further disk: vdb, …")
@@ -82,7 +83,7 @@ def main() -> None:
     elif args.command == "image":
         print(image.get(args.suite, args.refresh).directory)
     elif args.command == "up":
-        guest.up(args.name, args.suite, args.memory, args.cpus, args.disk, args.port)
+        guest.up(args.name, args.suite, args.memory, args.cpus, args.disk, args.port, args.cloud_image)
     elif args.command == "down":
         guest.down(args.name)
     elif args.command == "cut":

@@ -3,6 +3,7 @@
 """The Debian packages that the lab and the tests need on their own machine: the one list of them."""
 
 import os
+import shutil
 
 from .common import LabError, run, stage
 
@@ -18,6 +19,7 @@ PACKAGES = (
     "python3-venv",
     "qemu-system-x86",
     "qemu-utils",
+    "xorriso",
 )
 # What the unit tests compare with; where one is missing they leave that comparison out.
 TEST_PACKAGES = ("busybox", "cpio", "shellcheck", "systemd", "zstd")
@@ -25,6 +27,10 @@ TEST_PACKAGES = ("busybox", "cpio", "shellcheck", "systemd", "zstd")
 
 def missing(wanted: tuple) -> list:
     """Those packages that dpkg does not call installed."""
+    if shutil.which("dpkg-query") is None:
+        raise LabError(
+            "The lab runs on Debian and what is made of it, whose packages it installs: there is no dpkg here."
+        )
     query = run("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *wanted, check=False)
     installed = {line.split()[0] for line in query.stdout.splitlines() if line.endswith(" installed")}
     return [package for package in wanted if package not in installed]

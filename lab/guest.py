@@ -13,7 +13,7 @@ import time
 import xml.sax.saxutils
 from typing import Dict, List, NamedTuple
 
-from . import image
+from . import cloud, image
 from .accel import accelerator, kvm_is_useless
 from .common import LabError, cache_dir, locked, run, say, stage
 
@@ -26,7 +26,10 @@ CPU = {"kvm": "<cpu mode='host-passthrough'/>", "tcg": "<cpu mode='maximum'/>"}
 
 
 class Guest(NamedTuple):
-    """A guest as its guest.json keeps it; `disks` are the sizes of its further disks, vdb, vdc …"""
+    """A guest as its guest.json keeps it; `disks` are the sizes of its further disks, vdb, vdc …
+
+    The suite of a guest made from a cloud image is `cloud`.
+    """
 
     name: str
     suite: str
@@ -130,6 +133,15 @@ def domain_xml(guest: Guest) -> str:
     </disk>"""
         for path, letter in zip(disks, "abcdefghij", strict=False)
     )
+    seed = image.Image(pathlib.Path(guest.image)).seed
+    if seed.exists():
+        devices += f"""
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw'/>
+      <source file={xml.sax.saxutils.quoteattr(str(seed))}/>
+      <target dev='vdz' bus='virtio'/>
+      <readonly/>
+    </disk>"""
     return f"""<domain type='{"kvm" if guest.accel == "kvm" else "qemu"}'
     xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{guest.domain}</name>
@@ -158,16 +170,22 @@ def domain_xml(guest: Guest) -> str:
 """
 
 
-def up(name: str, suite: str, memory: int, cpus: int, disks: List[str], port: int) -> Guest:
-    """Makes and boots a guest and waits until it takes commands; one that is up already is left as it is."""
+def up(name: str, suite: str, memory: int, cpus: int, disks: List[str], port: int, cloud_image: str = "") -> Guest:
+    """Makes and boots a guest and waits until it takes commands; one that is up already is left as it is.
+
+    A guest is made from the image of a Debian suite, or from the cloud image at a path or URL. A cloud image gives no
+    kernel away to try KVM with: the suite's image has one.
+    """
     if name in names():
         guest = find(name)
         say(f"guest {name} exists already")
         return start(guest)
-    base = image.get(suite)
-    accel = accelerator(base.kernel)
+    debian = image.get(suite)
+    base = cloud.get(cloud_image) if cloud_image else debian
+    accel = accelerator(debian.kernel)
     ensure_libvirt()
-    guest = Guest(name, suite, str(base.directory), accel, memory, cpus, disks, port or free_port())
+    shown = cloud.SUITE if cloud_image else suite
+    guest = Guest(name, shown, str(base.directory), accel, memory, cpus, disks, port or free_port())
     guest.directory.mkdir(exist_ok=True)
     (guest.directory / "guest.json").write_text(json.dumps(guest._asdict(), indent=1) + "\n", encoding="utf-8")
     try:
@@ -176,7 +194,10 @@ def up(name: str, suite: str, memory: int, cpus: int, disks: List[str], port: in
             run("qemu-img", "create", "-f", "qcow2", guest.directory / f"extra{number}.qcow2", size)
         (guest.directory / "domain.xml").write_text(domain_xml(guest), encoding="utf-8")
         virsh("define", str(guest.directory / "domain.xml"))
-        return start(guest)
+        start(guest)
+        if cloud_image:
+            cloud.wait(ssh_argv(guest))
+        return guest
     except BaseException:
         down(name)
         raise
@@ -257,7 +278,10 @@ def ssh_argv(guest: Guest, *command: str) -> List[str]:
 
 def ssh(guest: Guest, command: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess:
     """Runs a shell command in the guest as root."""
-    return run(*ssh_argv(guest, command), check=check, timeout=timeout)
+    try:
+        return run(*ssh_argv(guest, command), check=check, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise LabError(f"Guest {guest.name} takes more than {timeout:.0f} s for `{command}`.") from None
 
 
 def wait_for_ssh(guest: Guest, seconds: float = BOOT_SECONDS) -> None:
@@ -314,6 +338,7 @@ def inventory(guests: List[Guest]) -> str:
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(image.private_key()),
             "ansible_ssh_common_args": f"-F /dev/null {options}",
-            "ansible_python_interpreter": "/usr/bin/python3",
+            # A cloud image has its Python where its distribution puts it.
+            "ansible_python_interpreter": "auto_silent" if guest.suite == cloud.SUITE else "/usr/bin/python3",
         }
     return json.dumps({"all": {"hosts": hosts}}, indent=2) + "\n"

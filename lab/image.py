@@ -41,6 +41,11 @@ class Image(NamedTuple):
     def known_hosts(self) -> pathlib.Path:
         return self.directory / "known_hosts"
 
+    @property
+    def seed(self) -> pathlib.Path:
+        """The disk that sets up a cloud image at its first boot; only such images have one."""
+        return self.directory / "seed.iso"
+
 
 def private_key() -> pathlib.Path:
     """root's key for every guest of this cache, made at its first use."""
