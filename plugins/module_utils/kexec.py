@@ -10,7 +10,7 @@ import datetime
 import errno
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
-from . import cmdline, kexec_cmdline, kexec_kernel, layout, sysconfig
+from . import cmdline, kexec_cmdline, kexec_kernel, kexec_memory, layout, sysconfig
 from .image import store
 from .image.contents import sha256_of
 from .image.kernel import find_kernel
@@ -48,10 +48,6 @@ REQUEST: Dict[str, Any] = {
     "cmdline_remove": [],
     "nr_cpus": None,
 }
-
-# Memory that the capture kernel needs beside itself and its image, whatever the host: page tables, core headers,
-# per-CPU areas. A reservation below this cannot work; one above it may still be too small, which a crash test finds.
-_MARGIN = 8 * MIB
 
 
 class Inputs(NamedTuple):
@@ -100,12 +96,37 @@ def decide(host: Any, params: Mapping[str, Any]) -> Plan:
 
 
 def report(host: Any, params: Mapping[str, Any]) -> Dict[str, Any]:
-    """What is loaded now. The texts are "" for a kernel that something else has loaded."""
+    """What is loaded now. The texts are "" for a kernel that something else has loaded.
+
+    `warnings` holds sentences about what may fail in a crash.
+    """
     kind = params["type"]
     present = loaded(host, kind)
     names = ("kernel", "initrd", "cmdline", "method")
     result: Dict[str, Any] = {name: getattr(present, name) if present else "" for name in names}
-    return dict(result, loaded=is_loaded(host, kind), reserved_bytes=reserved_bytes(host))
+    warnings = _tight(host, present) if present and kind == "crash" else []
+    return dict(result, loaded=is_loaded(host, kind), reserved_bytes=reserved_bytes(host), warnings=warnings)
+
+
+def _tight(host: Any, present: Loaded) -> List[str]:
+    """Whether what is loaded fills the reservation so far that a dump may lack memory."""
+    manifest = store.load(host, present.initrd) if present.digest else None
+    found = host.stat(present.kernel)
+    if manifest is None or found is None:
+        return []
+    head = host.read(present.kernel, kexec_kernel.HEAD)
+    try:
+        kernel = kexec_kernel.inspect(present.kernel, head, found.st_size, host.kernel.machine)
+    except KdumpError:
+        return []  # the file is another now than the one that is loaded
+    wanted = kexec_memory.comfortable(kernel.memory, manifest.bytes, manifest.unpacked)
+    reserved = reserved_bytes(host)
+    if reserved >= wanted:
+        return []
+    return [
+        "The capture kernel, its image and makedumpfile take about %d MiB, and %d MiB are reserved: run a crash test, "
+        "or raise crashkernel=." % (-(-wanted // MIB), reserved // MIB)
+    ]
 
 
 def _shown(state: Loaded) -> str:
@@ -171,13 +192,13 @@ def _inputs(host: Any, params: Mapping[str, Any]) -> Inputs:
     kernel_sha256 = sha256_of(host, kernel)
     line = _command_line(host, params)
     problems = kexec_cmdline.problems(line, host.kernel.machine, kernel_file.cmdline_max, kind == "crash")
-    initrd, initrd_sha256, digest, size = "", "", "", 0
+    initrd, initrd_sha256, digest, unpacked, size = "", "", "", 0, 0
     try:
-        initrd, initrd_sha256, digest = _initrd(host, params, release, kernel_sha256)
+        initrd, initrd_sha256, digest, unpacked = _initrd(host, params, release, kernel_sha256)
         size = host.stat(initrd).st_size if initrd else 0
     except KdumpError as error:
         problems += error.problems
-    needed = kernel_file.memory + size + _MARGIN
+    needed = kexec_memory.least(kernel_file.memory, size, unpacked)
     reserved = reserved_bytes(host)
     if kind == "crash" and 0 < reserved < needed:
         problems.append(explain(errno.ENOMEM, Facts(reserved=reserved, needed=needed)))
@@ -219,17 +240,17 @@ def _command_line(host: Any, params: Mapping[str, Any]) -> str:
 
 
 def _initrd(host: Any, params: Mapping[str, Any], release: str, kernel_sha256: str) -> Any:
-    """(path, sha256, digest) of the image to be loaded; three "" for one that check mode only foresees."""
+    """(path, sha256, digest, unpacked bytes) of the image to be loaded; all empty for one that check mode foresees."""
     named = params["initrd"] or (_system_initrd(host, release) if params["type"] == "reboot" else "")
     if named:
         if not host.is_file(named):
             raise fail("There is no initrd %s." % named, "Name an existing file.", "initrd", named)
-        return named, sha256_of(host, named), ""
+        return named, sha256_of(host, named), "", 0
     manifest = store.current(host, release)
     if manifest is not None and manifest.kernel_sha256 == kernel_sha256:
-        return manifest.path, manifest.sha256, manifest.digest
+        return manifest.path, manifest.sha256, manifest.digest, manifest.unpacked
     if params.get("_check"):
-        return "", "", ""
+        return "", "", "", 0
     if manifest is None:
         raise fail(
             "There is no whole capture image for the kernel %s." % release,

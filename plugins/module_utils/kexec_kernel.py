@@ -42,8 +42,14 @@ def inspect(path: str, head: bytes, size: int, machine: str) -> KernelFile:
 
 
 def _no_kernel(path: str, wanted: str, head: bytes) -> KdumpError:
-    seen = "gzip data" if head[:2] == b"\x1f\x8b" else "something else"
-    return fail("%s is not %s, it is %s." % (path, wanted, seen), _REINSTALL, "kernel", path)
+    if head[:2] == b"\x1f\x8b":
+        return fail(
+            "%s is not %s, it is gzip data." % (path, wanted),
+            "If that is how the distribution packs its kernels (Ubuntu on arm64), unpack it into a directory of its own "
+            "under the same name (zcat), and set KDUMP_BOOTDIR in /etc/sysconfig/kdump to that directory.",
+            "kernel", path,
+        )  # fmt: skip
+    return fail("%s is not %s, it is something else." % (path, wanted), _REINSTALL, "kernel", path)
 
 
 def _bzimage(path: str, head: bytes, size: int) -> KernelFile:

@@ -73,10 +73,11 @@ def arm(host: Host, options: argparse.Namespace) -> int:
         _fresh_image(host, release, settings)
         request = dict(kexec.REQUEST, kernel=release)
         loading = host.monotonic()
-        if _load(host, release, request):
-            _say("loaded in %.1f s: %s" % (host.monotonic() - loading, _summary(kexec.report(host, request))))
-        else:
-            _say("loaded already: %s" % _summary(kexec.report(host, request)))
+        title = "loaded in %.1f s" % (host.monotonic() - loading) if _load(host, release, request) else "loaded already"
+        found = kexec.report(host, request)
+        _say("%s: %s" % (title, _summary(found)))
+        for warning in found["warnings"]:
+            _say("WARNING: " + warning)
     _say("armed after %.1f s" % (host.monotonic() - started))
     return 0
 
@@ -131,7 +132,7 @@ def _fresh_image(host: Host, release: str, settings: Dict[str, str]) -> None:
     """An image of today's inputs; where it cannot be built, an older whole one is better than none."""
     try:
         _build(host, release, settings)
-    except (KdumpError, OSError) as error:
+    except Exception as error:  # pylint: disable=broad-except # not even a mistake of ours shall cost the older image
         old = store.current(host, release)
         if old is None:
             raise

@@ -134,14 +134,23 @@ class Machine:
 
     def mapped(self, name, uuid, slaves, number="252:0", kernel_name="dm-0"):
         node = self.stacked(kernel_name, number, slaves)
+        self.write("/usr/sbin/lvm", elf(), 0o755)
+        self.group()
         self.write(node + "/dm/uuid", uuid + "\n")
         self.write(node + "/dm/name", name + "\n")
         return node
+
+    def group(self, system_id="", lock_type="", clustered=""):
+        """What lvm says of every volume group."""
+        values = (system_id, lock_type, clustered)
+        text = "  LVM2_VG_SYSTEMID='%s' LVM2_VG_LOCK_TYPE='%s' LVM2_VG_CLUSTERED='%s'\n" % values
+        self.programs["lvm"] = (0, text)
 
     def array(self, slaves, level="raid1", metadata="1.2"):
         node = self.stacked("md0", "9:0", slaves)
         self.write(node + "/md/level", level + "\n")
         self.write(node + "/md/metadata_version", metadata + "\n")
+        self.write(node + "/md/degraded", "0\n")
         self.programs["mdadm"] = (0, "MD_LEVEL=%s\nMD_UUID=%s\n" % (level, MD_UUID))
         return node
 

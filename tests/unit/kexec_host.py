@@ -71,14 +71,14 @@ class KexecHost(Host):
         name = "kexec_crash_loaded" if kind == "crash" else "kexec_loaded"
         self.put("/sys/kernel/" + name, b"%d\n" % value)
 
-    def image(self, text="one", release=RELEASE, when=1000):
+    def image(self, text="one", release=RELEASE, when=1000, unpacked=0):
         """A whole image as the builder leaves it; its path."""
         data = text.encode()
         digest = hashlib.sha256(b"inputs of " + data).hexdigest()
         path = store.image_path(release, digest)
         kernel_sha256 = hashlib.sha256(self.read("/boot/vmlinuz-" + release)).hexdigest()
         store.save(self, store.Manifest(release, "/boot/vmlinuz-" + release, kernel_sha256, digest,
-                                        hashlib.sha256(data).hexdigest(), len(data), 0.1, {}, [], path), data)  # fmt: skip
+                                        hashlib.sha256(data).hexdigest(), len(data), 0.1, {}, [], path, unpacked), data)  # fmt: skip
         os.utime(self.path(path[:-4] + ".json"), (when, when))
         return path
 

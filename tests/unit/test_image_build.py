@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from image_host import RELEASE, UUID, Machine, conf_of
+from image_host import PCI, RELEASE, UUID, Machine, conf_of
 
 from ansible_collections.vmcore.kdump.plugins.module_utils import layout
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
@@ -127,28 +127,81 @@ def test_the_plan_is_read_by_a_real_shell(machine):
 
 
 def test_hooks_go_in_with_what_runs_them(machine):
-    machine.write("/opt/pre", "#!/usr/bin/env python3\n", 0o755)
+    machine.write("/opt/pre", "#!/usr/bin/env ksh\n", 0o755)
     machine.write("/usr/bin/env", b"\x7fELF" + machine.host.read("/usr/bin/sh")[4:], 0o755)
-    machine.write("/usr/bin/python3", machine.host.read("/usr/bin/sh"), 0o755)
+    machine.write("/usr/bin/ksh", machine.host.read("/usr/bin/sh"), 0o755)
     machine.write("/etc/kdump/post.d/one", "#!/bin/sh\n", 0o755)
     machine.link("/bin", "usr/bin")
     _manifest, files = built(machine, "kdump_pre /opt/pre\nextra_bins /usr/bin/lvm\n")
-    assert {"opt/pre", "usr/bin/python3", "usr/bin/env", "etc/kdump/post.d/one", "usr/bin/lvm", "usr/bin/awk"} <= set(
-        files
-    )
+    assert {"opt/pre", "usr/bin/ksh", "usr/bin/env", "etc/kdump/post.d/one", "usr/bin/lvm", "usr/bin/awk"} <= set(files)
     assert files["usr/bin/sh"] == b"/usr/bin/busybox"
     assert b"kdump_pre='/opt/pre'" in files["etc/kdump/plan"]
 
 
 def test_every_interpreter_that_env_looks_for_goes_in(machine):
     program = machine.host.read("/usr/bin/makedumpfile")
-    for name in ("env", "perl", "python3"):
+    for name in ("env", "ksh", "gawk"):
         machine.write("/usr/bin/" + name, program + name.encode(), 0o755)
-    for name in ("perl", "python3", "sh"):
+    for name in ("ksh", "gawk", "sh"):
         machine.write("/etc/kdump/post.d/" + name, "#!/usr/bin/env %s\n" % name, 0o755)
     _manifest, files = built(machine)
-    assert {"usr/bin/env", "usr/bin/perl", "usr/bin/python3"} <= set(files)
+    assert {"usr/bin/env", "usr/bin/ksh", "usr/bin/gawk"} <= set(files)
     assert files["usr/bin/sh"] == b"/usr/bin/busybox"
+
+
+@pytest.mark.parametrize("line", ["/usr/bin/env python3", "/usr/bin/python3.11 -I", "/usr/bin/perl -w"])
+def test_a_hook_whose_language_would_be_missing_in_the_crash_is_refused(machine, line):
+    """As kdump_pre it would fail there, and a kdump_pre that fails forbids the dump."""
+    for name in ("env", "python3", "python3.11", "perl"):
+        machine.write("/usr/bin/" + name, machine.host.read("/usr/bin/sh"), 0o755)
+    machine.write("/opt/pre", "#!%s\n" % line, 0o755)
+    assert "/opt/pre is run by /usr/bin/p" in message(machine, "kdump_pre /opt/pre\n")
+
+
+def test_a_hook_beside_the_hosts_own_kdump_files_is_no_kernel_module(machine):
+    machine.write("/usr/lib/kdump/tell", "#!/bin/sh\n", 0o755)
+    machine.link("/bin", "usr/bin")
+    _manifest, files = built(machine, "kdump_post /usr/lib/kdump/tell\n")
+    assert files["usr/lib/kdump/tell"] == b"#!/bin/sh\n"
+
+
+def test_the_drivers_of_a_running_watchdog_are_loaded_first(machine):
+    """It goes on after the panic, and would restart the machine in the middle of the dump."""
+    machine.driver(PCI + "/0000:00:1f.0", "md_mod")
+    device = PCI + "/0000:00:1f.0/dog.1"
+    machine.driver(device, "fat")
+    machine.link("/sys/class/watchdog/watchdog0/device", device)
+    machine.link("/sys/class/watchdog/watchdog1/device", "/sys/devices/gone")
+    _manifest, files = built(machine)
+    assert files["etc/kdump/modules"] == b"fat\nmd_mod\nvirtio_pci\nvirtio_blk\n"
+
+
+def test_a_watchdog_that_the_other_kernel_has_no_driver_for_is_no_obstacle(machine):
+    machine.driver(PCI + "/0000:00:1f.0", "strange_wdt")
+    machine.link("/sys/class/watchdog/watchdog0/device", PCI + "/0000:00:1f.0")
+    _manifest, files = built(machine)
+    assert files["etc/kdump/modules"] == b"virtio_pci\nvirtio_blk\n"
+
+
+@pytest.mark.parametrize("system_id", ["", "node.example-1"])
+def test_a_volume_group_of_this_system_alone_is_activated_in_its_name(machine, system_id):
+    machine.mapped("vg-lv", "LVM-" + "a" * 32 + "b" * 32, ["/sys/dev/block/254:0"])
+    machine.group(system_id)
+    machine.mounts(("252:0", "/", "/", "ext4", "/dev/dm-0", "rw"))
+    _manifest, files = built(machine)
+    conf = files["etc/lvm/lvm.conf"].decode()
+    assert 'volume_list = [ "vg/lv" ]' in conf
+    if system_id:
+        assert 'system_id_source = "lvmlocal"' in conf
+        local = files["etc/lvm/lvmlocal.conf"].decode()
+        assert local == 'local { system_id = "%s" extra_system_ids = [ "%s" ] }\n' % (system_id, system_id)
+    else:
+        assert 'system_id_source = "none"' in conf and "etc/lvm/lvmlocal.conf" not in files
+
+
+def test_the_manifest_tells_what_the_image_takes_in_the_capture_kernel(machine):
+    manifest, _files = built(machine)
+    assert manifest.unpacked == len(gzip.decompress(machine.host.read(manifest.path))) > manifest.bytes
 
 
 def test_dump_to_rootfs_brings_the_way_to_the_root(machine):

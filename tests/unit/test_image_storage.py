@@ -78,6 +78,79 @@ def test_each_level_has_its_module(machine, level, module):
     assert module in target.modules
 
 
+@pytest.mark.parametrize(
+    "values, what",
+    [
+        ({"lock_type": "sanlock"}, "an LVM volume group (vg) that a cluster shares"),
+        ({"clustered": "clustered"}, "an LVM volume group (vg) that a cluster shares"),
+        ({"system_id": 'x" ] }'}, "an LVM volume group (vg) with an unreadable system ID"),
+    ],
+)
+def test_volume_groups_that_are_refused(machine, values, what):
+    """In the capture kernel there is no lock daemon, and without one lvm activates nothing that is shared."""
+    machine.mapped("vg-lv", "LVM-" + VG + LV, [machine.virtio_disk()])
+    machine.group(**values)
+    root_on(machine, "252:0")
+    assert what in refused(machine)
+
+
+def test_a_volume_group_that_cannot_be_asked_is_a_problem(machine):
+    machine.mapped("vg-lv", "LVM-" + VG + LV, [machine.virtio_disk()])
+    machine.programs["lvm"] = (5, "")
+    root_on(machine, "252:0")
+    assert "The values of the LVM volume group vg could not be read" in refused(machine)
+
+
+def test_the_system_id_of_a_volume_group_is_known(machine):
+    machine.mapped("vg-lv", "LVM-" + VG + LV, [machine.virtio_disk()])
+    machine.group("node1", "none")
+    root_on(machine, "252:0")
+    assert found(machine).system_id == "node1"
+
+
+@pytest.mark.parametrize("level, policy, works", [
+    ("raid1", "resync", True), ("raid10", "bitmap", True), ("raid5", "ppl", True), ("raid6", "journal", True),
+    ("raid4", "resync", False), ("raid5", "bitmap", False), ("raid6", "", False),
+])  # fmt: skip
+def test_a_degraded_array_that_may_not_start_after_a_panic_is_refused(machine, level, policy, works):
+    node = machine.array([machine.virtio_disk()], level)
+    machine.write(node + "/md/degraded", "1\n")
+    machine.write(node + "/md/consistency_policy", policy + "\n")
+    root_on(machine, "9:0")
+    if works:
+        assert found(machine).kind == "md"
+    else:
+        assert "md0 (%s) lacks a member" % level in refused(machine)
+
+
+def test_a_btrfs_that_lacks_a_member_now_is_mounted_so_in_the_crash(machine):
+    disk = machine.virtio_disk()
+    machine.link("/sys/fs/btrfs/%s/devices/vda" % BTRFS, disk)
+    machine.write("/dev/vda")
+    machine.mounts(("0:48", "/", "/", "btrfs", "/dev/vda", "rw,degraded,subvolid=5"))
+    assert (found(machine).options, found(machine).devices) == ("rw,subvolid=5,degraded", 1)
+
+
+def test_an_automount_is_mounted_before_the_mounts_are_read(machine):
+    machine.partition(machine.virtio_disk())
+    auto = ("0:30", "/", "/data", "autofs", "systemd-1", "rw")
+    machine.mounts(("254:1", "/", "/", "ext4", "/dev/vda1", "rw"), auto)
+    machine.mkdir("/data/crash")
+
+    class Automounting(type(machine.host)):
+        def listdir(self, path):
+            if path == "/data/crash":
+                machine.mounts(
+                    ("9:9", "/", "/", "ext4", "/dev/x", "rw"), auto, ("254:1", "/", "/data", "ext4", "/dev/vda1", "rw")
+                )
+                text = machine.host.read_text("/proc/self/mountinfo").replace("4 2 254:1", "4 3 254:1")
+                machine.write("/proc/self/mountinfo", text)
+            return super().listdir(path)
+
+    machine.host = Automounting(str(machine.root), machine.run, machine.host.kernel)
+    assert found(machine, "path /data/crash\n").directory == "crash"
+
+
 def btrfs(machine, root="/"):
     disks = [machine.virtio_disk("a", "254:0", 4), machine.virtio_disk("b", "254:16", 5)]
     for disk in disks:

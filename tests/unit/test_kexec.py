@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import kexec, layout
+from ansible_collections.vmcore.kdump.plugins.module_utils import kexec, kexec_memory, layout
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 from ansible_collections.vmcore.kdump.tests.unit.kexec_host import KERNEL, MIB, RELEASE, RUNNING, KexecHost, bzimage
@@ -327,6 +327,7 @@ def test_what_something_else_has_loaded_is_unloaded_on_request(host):
     host.sysfs("crash", 1)
     assert kexec.report(host, request()) == {
         "loaded": True, "kernel": "", "initrd": "", "cmdline": "", "method": "", "reserved_bytes": 96 * MIB,
+        "warnings": [],
     }  # fmt: skip
     load(host, state="unloaded")
     assert host.calls == [("unload",)]
@@ -404,3 +405,46 @@ def test_graviton_by_its_smbios_entry(host):
     assert not kexec.is_graviton(host)
     host.put("/sys/firmware/dmi/entries/4-0/raw", b"\x04\x30Amazon EC2\0AWS Graviton3\0\0")
     assert kexec.is_graviton(host)
+
+
+SIZES = [
+    # MiB: the kernel from its start on, the image packed and unpacked, the least, what is comfortable
+    pytest.param(56, 3, 8, 67, 77, id="the cloud kernel of the guests"),
+    pytest.param(56, 6, 16, 74, 88, id="without busybox, which 96M just holds"),
+    pytest.param(56, 3, 0, 67, 69, id="an image of unknown content"),
+    pytest.param(40, 10, 60, 150, 150, id="half of the memory must hold what is unpacked"),
+    pytest.param(40, 30, 40, 110, 124, id="packed and unpacked are there at once"),
+]
+
+
+@pytest.mark.parametrize("kernel, image, unpacked, least, comfortable", SIZES)
+def test_what_a_capture_kernel_and_its_image_take(kernel, image, unpacked, least, comfortable):
+    sizes = (kernel * MIB, image * MIB, unpacked * MIB)
+    assert kexec_memory.least(*sizes) == least * MIB
+    assert kexec_memory.comfortable(*sizes) == comfortable * MIB
+
+
+def test_an_image_that_does_not_unpack_into_the_reservation_is_refused_before_the_old_one_is_freed(host):
+    image = host.image("one", unpacked=8 * MIB)
+    load(host)
+    host.image("two", when=2000, unpacked=40 * MIB)
+    with pytest.raises(KdumpError) as caught:
+        kexec.decide(host, request())
+    assert "96 MiB are reserved, the kernel and its image need about 110 MiB" in str(caught.value)
+    assert host.calls == [("load", KERNEL, image)]
+
+
+@pytest.mark.parametrize("unpacked, warned", [(8, ""), (20, "take about 75 MiB, and 72 MiB are reserved")])
+def test_a_reservation_that_is_nearly_full_is_warned_of(tmp_path, unpacked, warned):
+    host = KexecHost(tmp_path, reserved=(72 if warned else 96) * MIB)
+    host.image(unpacked=unpacked * MIB)
+    load(host)
+    warnings = kexec.report(host, request())["warnings"]
+    assert [warned in warning for warning in warnings] == ([True] if warned else [])
+
+
+def test_the_size_of_a_kernel_that_is_another_now_is_nobodys_concern(host):
+    host.image(unpacked=8 * MIB)
+    load(host)
+    host.put(KERNEL, b"no kernel any more" * 100)
+    assert kexec.report(host, request())["warnings"] == []

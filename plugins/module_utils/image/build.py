@@ -91,24 +91,25 @@ def wanted_digest(host: Any, release: str, conf: Any, bootdir: str = "") -> str:
 def build(host: Any, recipe: Recipe) -> store.Manifest:
     """Make the image and write it with its manifest."""
     started = host.monotonic()
-    data = assemble(host, recipe)
+    archive = assemble(host, recipe)
+    data = contents.packed(archive)
     manifest = store.Manifest(
         recipe.release, recipe.kernel, recipe.kernel_sha256, recipe.digest, hashlib.sha256(data).hexdigest(), len(data),
         round(host.monotonic() - started, 2), _manifest_target(recipe.target), _manifest_inputs(recipe),
-        store.image_path(recipe.release, recipe.digest),
+        store.image_path(recipe.release, recipe.digest), len(archive),
     )  # fmt: skip
     store.save(host, manifest, data)
     return manifest
 
 
 def assemble(host: Any, recipe: Recipe) -> bytes:
-    """The bytes of the image; the same recipe gives the same ones."""
+    """The bytes of the image before it is packed; the same recipe gives the same ones."""
     entries = [cpio.directory(name) for name in _EMPTY]
     entries += [cpio.symlink(name, target) for name, target in _LINKS.items()]
     entries += [cpio.character_device(name, major, minor) for name, major, minor in _DEVICES]
     entries += [contents.entry(host, item) for item in recipe.inputs]
     entries.append(cpio.regular("etc/kdump/digest", recipe.digest.encode() + b"\n"))
-    return contents.packed(cpio.archive(entries))
+    return cpio.archive(entries)
 
 
 def _manifest_inputs(recipe: Recipe) -> List[Dict[str, str]]:
@@ -155,7 +156,7 @@ def observe(host: Any, release: str, conf: Any, bootdir: str = "") -> Recipe:
     problems.of(_add_starters, targets, content, tools)
     starters = sorted(set(content.inputs) - lasting) if root is None else []
     if modules is not None:
-        problems.of(_add_modules, modules, targets, conf, content)
+        problems.of(_add_modules, modules, storage.watchdog_drivers(host), targets, conf, content)
     if problems.found:
         raise KdumpError(problems.found + tools.missing)
     if tools.missing:
@@ -223,9 +224,16 @@ def _add_starters(targets: List[storage.Storage], content: contents.Contents, to
     tools.add("insmod", "kmod")
     words = [line.split() for target in targets for line in target.activate]
     groups = sorted({word[1] for word in words if word[0] == "lvm"})
+    # LVM shows no other system's groups; all that are active here are this system's or nobody's.
+    system_ids = sorted({target.system_id for target in targets} - {""})
     if groups:
         tools.add("lvm", "lvm2", own=True)
-        content.text("etc/lvm/lvm.conf", _LVM_CONF % ", ".join('"%s"' % group for group in groups))
+        names = ", ".join('"%s"' % group for group in groups)
+        content.text("etc/lvm/lvm.conf", _LVM_CONF % (names, "lvmlocal" if system_ids else "none"))
+        if system_ids:
+            others = ", ".join('"%s"' % one for one in system_ids)
+            local = 'local { system_id = "%s" extra_system_ids = [ %s ] }\n' % (system_ids[0], others)
+            content.text("etc/lvm/lvmlocal.conf", local)
     if any(word[0] == "md" for word in words):
         tools.add("mdadm", "mdadm", own=True)
 
@@ -234,11 +242,14 @@ _LVM_CONF = """\
 activation { udev_sync = 0 udev_rules = 0 monitoring = 0 volume_list = [ %s ] }
 backup { backup = 0 archive = 0 }
 devices { obtain_device_list_from_udev = 0 external_device_info_source = "none" use_devicesfile = 0 }
-global { use_lvmlockd = 0 use_lvmpolld = 0 event_activation = 0 }
+global { use_lvmlockd = 0 use_lvmpolld = 0 event_activation = 0 system_id_source = "%s" }
 """
 
 
-def _add_modules(modules: kmod.Modules, targets: List[storage.Storage], conf: Any, content: contents.Contents) -> None:
+def _add_modules(
+    modules: kmod.Modules, watchdogs: List[str], targets: List[storage.Storage], conf: Any, content: contents.Contents
+) -> None:
+    """`watchdogs` are names and aliases of which nothing depends; they come first because their time is running."""
     extra = conf.get("extra_modules").split()
     needed = [name for target in targets for name in target.modules]
     aliases = [alias for target in targets for alias in target.aliases]
@@ -248,7 +259,7 @@ def _add_modules(modules: kmod.Modules, targets: List[storage.Storage], conf: An
     if problems.found:
         raise KdumpError(problems.found)
     lines = []
-    for module in modules.load_order(extra + aliases + needed):
+    for module in modules.load_order(watchdogs + extra + aliases + needed):
         lines.append((content.module(module) + " " + module.options).strip() + "\n")
     content.text("etc/kdump/modules", "".join(lines))
 

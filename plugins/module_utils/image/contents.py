@@ -19,6 +19,10 @@ _COVERED = ("dev", "kdump", "proc", "run", "sys", "tmp")
 _MERGED = ("bin", "sbin", "lib", "lib64")
 
 
+# Interpreters that run nothing without the files of their language.
+_LIBRARIES = re.compile(r"(python|pypy|perl|ruby|node|php|tclsh|lua|guile)[0-9.]*$")
+
+
 class Input(NamedTuple):
     """A file of the image: its name there, where it comes from on the host ("" for what is made here), its content.
 
@@ -30,6 +34,7 @@ class Input(NamedTuple):
     source: str
     data: Optional[bytes]
     sha256: str
+    module: bool = False  # a kernel module, which is packed anew
 
 
 def place(path: str) -> str:
@@ -68,7 +73,8 @@ class Contents:
     def module(self, module: kmod.Module) -> str:
         """A kernel module; its name in the image's directory of modules."""
         path = MODULES + module.name + ".ko.gz"
-        self.inputs[path] = Input(path, stat.S_IFREG | 0o644, module.path, None, sha256_of(self._host, module.path))
+        digest = sha256_of(self._host, module.path)
+        self.inputs[path] = Input(path, stat.S_IFREG | 0o644, module.path, None, digest, module=True)
         return module.name
 
     def library(self, path: str) -> None:
@@ -105,6 +111,13 @@ class Contents:
         named = [words[0]]
         if words[0].endswith("/env") and len(words) > 1:
             named.append(self._host.which(words[1]) or words[1])
+        if _LIBRARIES.match(named[-1].rsplit("/", 1)[-1]):
+            raise fail(
+                "%s is run by %s, which needs libraries of its own that are not in the capture image."
+                % (path, named[-1]),
+                "Write it for /bin/sh, or compile it.",
+                value=path,
+            )
         for name in named:
             if place(name) in self.inputs:
                 continue
@@ -132,7 +145,7 @@ def entry(host: Any, item: Input) -> cpio.Entry:
     """An input as it stands in the archive."""
     if item.data is not None:
         data = item.data
-    elif item.name.startswith(MODULES):
+    elif item.module:
         data = packed(kmod.unpack(host, item.source))
     else:
         data = bytes(host.read(item.source))

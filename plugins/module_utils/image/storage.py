@@ -56,6 +56,7 @@ class Storage(NamedTuple):
     aliases: List[str]  # to load if the kernel has them: modaliases of devices whose driver is not a module now
     activate: List[str]  # in order: `md /dev/md0 UUID`, `lvm VG/LV NAME`
     path: str  # the dump path as seen on this host
+    system_id: str = ""  # whose the volume group is (lvmsystemid(7)); "" for one that is nobody's
 
 
 def of_conf(host: Any, conf: Any) -> Storage:
@@ -68,8 +69,9 @@ def of_conf(host: Any, conf: Any) -> Storage:
             target.kind,
             target.location,
         )
-    table = mounts.parse_mountinfo(host.read_text("/proc/self/mountinfo"))
     path = conf.get("path")
+    host.listdir(path)  # what an automount would mount there shall be among the mounts
+    table = mounts.parse_mountinfo(host.read_text("/proc/self/mountinfo"))
     if target.kind == "path":
         return of_path(host, path, table)
     mount = _explicit(host, target, table)
@@ -108,7 +110,7 @@ def of_path(host: Any, path: str, table: List[mounts.Mount], mount: Optional[mou
     quota = ["quota_v2"] if fstype == "ext4" and host.is_dir("/sys/module/quota_v2") else []
     return Storage(
         walk.kind, fstype, uuid, device, walk.members, _options(mount), directory,
-        [fstype] + walk.modules, walk.aliases + quota, walk.activate, path,
+        [fstype] + walk.modules, walk.aliases + quota, walk.activate, path, walk.system_id,
     )  # fmt: skip
 
 
@@ -168,7 +170,7 @@ def _check_file_system(mount: mounts.Mount, path: str) -> None:
 def _options(mount: mounts.Mount) -> str:
     """The top of a btrfs holds every subvolume at its path, and mountinfo's root is a path from there."""
     if mount.fstype == "btrfs":
-        return "rw,subvolid=5"
+        return "rw,subvolid=5" + (",degraded" if "degraded" in mount.super_options.split(",") else "")
     kept = [option for option in mount.super_options.split(",") if mount.fstype == "xfs" and option in _XFS_OPTIONS]
     return ",".join(["rw"] + kept)
 
@@ -192,6 +194,18 @@ def _uuid(host: Any, node: str, path: str) -> str:
     )
 
 
+def watchdog_drivers(host: Any) -> List[str]:
+    """Names and aliases of the modules that drive this machine's watchdogs, and of what those are on.
+
+    A watchdog that runs goes on after the panic and would end the dump: its driver stops it when it is loaded, or the
+    kernel feeds it from then on (watchdog_core.c, handle_boot_enabled).
+    """
+    walk = _Walk(host)
+    for device in host.glob("/sys/class/watchdog/*/device"):
+        walk.up_to_the_bus(host.realpath(device))
+    return walk.modules + walk.aliases
+
+
 class _Walk:
     """Collects what is met on the way down from a mount."""
 
@@ -205,6 +219,7 @@ class _Walk:
         self.modules: List[str] = []
         self.aliases: List[str] = []
         self.activate: List[str] = []
+        self.system_id = ""
         self.problems: List[Problem] = []
 
     def file_system(self, mount: mounts.Mount) -> str:
@@ -282,7 +297,29 @@ class _Walk:
         for slave in slaves:
             self._node(slave)
         group, volume = (part.replace("--", "-") for part in names.groups())
+        self._group(group)
         self.activate.append("lvm %s/%s %s" % (group, volume, name))
+
+    def _group(self, group: str) -> None:
+        """Whether the group may be activated without the cluster that it is shared with, and for whom."""
+        if self._host.which("lvm") is None:
+            return  # the image needs it, and whoever collects its programs says so
+        columns = "vg_systemid,vg_lock_type,vg_clustered"
+        argv = ["lvm", "vgs", "--readonly", "--noheadings", "--nameprefixes", "-o", columns, group]
+        result = self._host.run(argv, timeout=30)
+        found = dict(re.findall(r"LVM2_VG_([A-Z_]+)='([^']*)'", result.out))
+        if "SYSTEMID" not in found:
+            said = result.err.strip() or "it printed none."
+            self.problems.append(Problem(
+                "The values of the LVM volume group %s could not be read: %s" % (group, said),
+                "Run `%s` and see what it says." % " ".join(argv), "path", group,
+            ))  # fmt: skip
+        elif found.get("LOCK_TYPE", "none") not in ("", "none") or found.get("CLUSTERED"):
+            self._refuse("an LVM volume group (%s) that a cluster shares" % group)
+        elif not re.fullmatch(r"[A-Za-z0-9._+-]*", found["SYSTEMID"]):
+            self._refuse("an LVM volume group (%s) with an unreadable system ID" % group)
+        else:
+            self.system_id = found["SYSTEMID"]
 
     def _sub_volume(self, node: str) -> str:
         """What a hidden volume tells about the one above it: by its uuid's suffix or, for RAID and cache, its name."""
@@ -296,6 +333,8 @@ class _Walk:
         if level not in _LEVELS or metadata.startswith(("external", "none")):
             self._refuse("an MD array (%s) of level %s with %s metadata" % (name, level or "unknown", metadata or "no"))
             return
+        if _LEVELS[level] == "raid456" and self._text(node + "/md/degraded") not in ("", "0"):
+            self._degraded(node, name, level)
         result = self._host.run(["mdadm", "--detail", "--export", "/dev/" + name], timeout=30)
         uuid = re.search(r"^MD_UUID=([0-9a-f]{8}(:[0-9a-f]{8}){3})$", result.out, re.M)
         if uuid is None:
@@ -313,6 +352,20 @@ class _Walk:
         for slave in self._slaves(node):
             self._node(slave)
         self.activate.append("md /dev/%s %s" % (name, uuid.group(1)))
+
+    def _degraded(self, node: str, name: str, level: str) -> None:
+        """A panic leaves an array dirty that is being written to, and md starts none that is dirty and degraded.
+
+        raid5_run() in drivers/md/raid5.c; a journal or a partial parity log (ppl) tells what was being written.
+        """
+        if self._text(node + "/md/consistency_policy") not in ("journal", "ppl"):
+            self.problems.append(Problem(
+                "The MD array %s (%s) lacks a member, and after a panic the kernel may not start it like that." % (
+                    name, level),
+                "Give it a new member (mdadm %s --add DEVICE) and wait until it is rebuilt: see /proc/mdstat." % (
+                    "/dev/" + name),
+                "path", name,
+            ))  # fmt: skip
 
     def _nvme(self, node: str) -> None:
         """A namespace of a subsystem that could have several paths: its controllers stand beside it."""
@@ -333,6 +386,10 @@ class _Walk:
             if re.search(pattern, node):
                 self._refuse("a disk (%s) behind %s" % (name, what))
                 return
+        self.up_to_the_bus(node)
+
+    def up_to_the_bus(self, node: str) -> None:
+        """The drivers of a device and of every device that it is on."""
         here = node
         while here.startswith("/sys/devices/"):
             self._device(here)

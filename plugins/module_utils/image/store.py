@@ -30,6 +30,7 @@ class Manifest(NamedTuple):
     target: Dict[str, Any]
     inputs: List[Dict[str, str]]
     path: str
+    unpacked: int = 0  # bytes that the image takes in the capture kernel; 0 unknown
 
 
 def image_path(release: str, digest: str) -> str:
