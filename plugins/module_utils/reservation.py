@@ -148,8 +148,13 @@ def report(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
         "reboot_required": reboot_required(
             list(following.values), running_values(host), reserved_bytes(host), memory.bytes
         ),
-        "problems": [one.as_dict() for one in module.notes(host) + _missing_reservation(host, memory)],
+        "problems": [one.as_dict() for one in _problems(host, params, memory)],
     }
+
+
+def _problems(host: Any, params: Dict[str, Any], memory: Ram) -> List[Problem]:
+    notes = choice.module(params["_bootloader"]).notes(host, params["_values"], params["kernels"])
+    return list(notes) + _missing_reservation(host, memory)
 
 
 def _shown(one: entry.Entry) -> Dict[str, Any]:

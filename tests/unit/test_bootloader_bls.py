@@ -243,7 +243,7 @@ def test_a_failure_part_way_puts_everything_back(host, monkeypatch, failing):
 
 def test_unified_kernel_images_are_told(host):
     host.write("/boot/efi/EFI/Linux/debian-6.12.efi", b"MZ")
-    assert [problem.value for problem in bls.notes(host)] == ["/boot/efi/EFI/Linux/debian-6.12.efi"]
+    assert [problem.value for problem in bls.notes(host, [], ["ALL"])] == ["/boot/efi/EFI/Linux/debian-6.12.efi"]
 
 
 def test_no_entries(tmp_path):

@@ -42,6 +42,8 @@ AUTO = {
         [GRUB, BLS, {"/boot/grub/grub.cfg": b"### BEGIN /etc/grub.d/10_linux\nblscfg\n"}],
         "bls",
     ),
+    "ostree": ([FEDORA, OSTREE, {"/usr/bin/rpm-ostree": b""}], "rpm_ostree"),
+    "rpm-ostree installed elsewhere": ([FEDORA, {"/usr/bin/rpm-ostree": b""}], "grubby"),
     "one alone, whatever booted it": ([GRUB, loader("GRUB")], "grub"),
 }
 
@@ -55,8 +57,10 @@ def test_auto(tmp_path, parts, expected):
 REFUSED = {
     "nothing": ([], "auto", "No boot loader that can be managed"),
     "both, unknown": ([GRUB, BLS], "auto", "cannot be told which"),
-    "ostree": ([FEDORA, OSTREE], "auto", "rpm-ostree hosts"),
-    "rpm_ostree": ([], "rpm_ostree", "rpm-ostree hosts"),
+    "ostree without rpm-ostree": ([FEDORA, OSTREE], "auto", "rpm-ostree is missing on this ostree host"),
+    "grubby on ostree": ([FEDORA, OSTREE], "grubby", "on ostree hosts only rpm_ostree keeps kernel arguments"),
+    "rpm_ostree": ([], "rpm_ostree", "not booted by ostree"),
+    "grubby without entries": ([{"/usr/sbin/grubby": b""}], "auto", "grubby changes nothing on this host"),
     "grubby named": ([GRUB], "grubby", "grubby cannot be used: grubby is missing"),
     "grub named": ([BLS], "grub", "grub.cfg is missing"),
     "bls named": ([GRUB], "bls", "no boot loader entries"),

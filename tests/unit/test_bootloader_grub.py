@@ -291,7 +291,7 @@ menuentry 'Other Linux' {\nlinux /boot/vmlinuz-5 ro\n}\n### END /etc/grub.d/30_o
 ### BEGIN /etc/grub.d/41_custom ###\nmenuentry 'Memory test' {\nlinux /boot/memtest86+x64.bin\n}""",
     )
     debian.host.write(grub.CONFIG, custom.encode())
-    assert [problem.value for problem in grub.notes(debian.host)] == ["/boot/vmlinuz-6.12.43+deb13-amd64"]
+    assert [problem.value for problem in grub.notes(debian.host, [], ["ALL"])] == ["/boot/vmlinuz-6.12.43+deb13-amd64"]
     assert len(grub.entries(debian.host)) == 5
 
 
@@ -306,3 +306,22 @@ def test_what_grub_cannot_be_used_with(debian):
     assert grub.missing(debian.host) == "grub-mkconfig is missing"
     debian.host.remove(grub.CONFIG)
     assert grub.missing(debian.host) == "/boot/grub/grub.cfg is missing"
+
+
+HIDDEN = {
+    "in grub.cfg": {"/etc/default/grub": "GRUB_TIMEOUT=5\n"},
+    "in a file": {"/etc/default/grub": "GRUB_CMDLINE_LINUX='dyndbg=\"file a crashkernel=1G +p\"'\n"},
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_crashkernel_inside_of_another_argument_is_refused(debian, name):
+    """The drop-in's sed would take the closing quote, or tear the argument."""
+    for path, text in HIDDEN[name].items():
+        debian.host.write(path, text.encode())
+    if name == "in grub.cfg":
+        odd = GENERATED.replace(" ro ", ' ro dyndbg="file a crashkernel=1G +p" ')
+        assert odd != GENERATED
+        debian.host.write(grub.CONFIG, odd.encode())
+    with pytest.raises(KdumpError, match="crashkernel= inside of another argument"):
+        grub.plan(debian.host, ["256M"], ["ALL"])

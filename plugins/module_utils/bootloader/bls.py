@@ -9,13 +9,14 @@ GRUB, where `options` may hold $kernelopts, a variable of grubenv. Other variabl
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from .. import cmdline, crashkernel
-from ..plan import Plan, Step
+from .. import crashkernel
+from ..plan import Plan
 from ..problems import KdumpError, Problem, fail
-from .entry import Entry, arguments, edit, select, wrong
+from . import newkernels, zipl
+from .entry import Change, Entry, arguments, edit, hidden_problems, others, select, together, write_step, wrong
+from .newkernels import KERNEL_CMDLINE, joined
 
 ROOTS = ("/boot", "/efi", "/boot/efi")
-KERNEL_CMDLINE = "/etc/kernel/cmdline"  # what kernel-install gives to the entries of new kernels
 GRUBENV = ("/boot/grub2/grubenv", "/boot/grub/grubenv")
 _VARIABLE = "/sys/firmware/efi/efivars/%s-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 _FIELD = re.compile(r"[ \t]*(\S+)[ \t]*(.*)", re.DOTALL)
@@ -39,14 +40,6 @@ class File(NamedTuple):
         return re.sub(r"(\+\d+(-\d+)?)?\.conf\Z", "", self.path.rpartition("/")[2])
 
 
-class Change(NamedTuple):
-    """A file to be written: its text as it is and as it shall be."""
-
-    path: str
-    before: str
-    after: str
-
-
 def missing(host: Any) -> str:
     return "" if _files(host) else "there are no boot loader entries in loader/entries of %s" % ", ".join(ROOTS)
 
@@ -54,37 +47,57 @@ def missing(host: Any) -> str:
 def entries(host: Any) -> List[Entry]:
     files = _files(host)
     default = _default(host, files)
-    kernelopts = _kernelopts(host)
+    shared = grubenv_kernelopts(host)
     return [
-        Entry(file.path, file.kernel, tuple(crashkernel.find(_expanded(file.options, kernelopts))), file is default)
+        Entry(file.path, file.kernel, tuple(crashkernel.find(_expanded(file.options, shared))), file is default)
         for file in files
     ]
 
 
 def plan(host: Any, values: Sequence[str], kernels: Sequence[str]) -> Plan:
     """Whole files before and after, computed and checked before the first is written."""
+    now = entries(host)
+    chosen = select(now, kernels)
+    changes = _entry_changes(host, values, kernels) + (_new_kernels(host, values) if "ALL" in kernels else [])
+    problems = zipl.problems(host)
+    if problems:
+        raise KdumpError(problems)
+    after = [one._replace(values=tuple(values)) if one in chosen else one for one in now]
+    steps = [write_step(change) for change in changes]
+    steps += zipl.steps(host, [one.name for one in now], after, bool(steps))
+    return Plan(together(steps, {change.path: change.before for change in changes}))
+
+
+def _entry_changes(host: Any, values: Sequence[str], kernels: Sequence[str]) -> List[Change]:
     chosen = {entry.name for entry in wrong(select(entries(host), kernels), values)}
     files = _files(host)
-    sharing = {file.path for file in files if _KERNELOPTS.search(file.options)}
-    shared = _grubenv_change(host, values, kernels) if chosen & sharing else None
-    changes = [shared] if shared else []
+    sharing = {file.path for file in files if uses_kernelopts(file)}
+    shared = grubenv_change(host, values, kernels) if chosen & sharing else None
+    changes = []
     for file in files:
         if shared and file.path in sharing:
             changes.append(Change(file.path, file.text, _with_options(file.text, [])))
         elif file.path in chosen:
             changes.append(Change(file.path, file.text, _with_options(file.text, values)))
-    if "ALL" in kernels and host.is_file(KERNEL_CMDLINE):
-        text = host.read_text(KERNEL_CMDLINE)
-        if not crashkernel.same(crashkernel.find(_joined(text)), values):
-            changes.append(Change(KERNEL_CMDLINE, text, _with_arguments(text, values)))
-    kernelopts = _value(shared.after) if shared else _kernelopts(host)
-    _check([change for change in changes if change is not shared], values, kernelopts)
-    return Plan(_steps([change for change in changes if change.before != change.after]))
+    before = grubenv_kernelopts(host)
+    _check(changes, values, before, kernelopts_of(shared.after) if shared else before)
+    return ([shared] if shared else []) + [change for change in changes if change.before != change.after]
 
 
-def notes(host: Any) -> List[Problem]:
+def _new_kernels(host: Any, values: Sequence[str]) -> List[Change]:
+    grub = newkernels.default_grub(host, values)
+    changes = [grub] if grub else []
+    text = host.read_text(KERNEL_CMDLINE) if host.is_file(KERNEL_CMDLINE) else None
+    if text is not None and not crashkernel.same(crashkernel.find(joined(text)), values):
+        change = Change(KERNEL_CMDLINE, text, _with_arguments(text, values))
+        _check([change], values, None, None)
+        changes.append(change)
+    return changes
+
+
+def notes(host: Any, values: Sequence[str], kernels: Sequence[str]) -> List[Problem]:
     """Unified kernel images carry their command line inside, sealed."""
-    return [
+    found = [
         Problem(
             "The unified kernel image %s has its command line built in." % path,
             "Put crashkernel= into %s and build the image anew." % KERNEL_CMDLINE,
@@ -94,6 +107,7 @@ def notes(host: Any) -> List[Problem]:
         for root in ROOTS
         for path in host.glob(root + "/EFI/Linux/*.efi")
     ]
+    return found + newkernels.notes(host, values, kernels, [])
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
@@ -137,11 +151,6 @@ def read(path: str, text: str, root: str) -> Optional[File]:
 def _field(line: str) -> Tuple[str, str]:
     match = _FIELD.match(line)
     return (match.group(1), match.group(2).rstrip()) if match else ("", "")
-
-
-def _joined(text: str) -> str:
-    """/etc/kernel/cmdline as one line: kernel-install takes line ends for blanks and leaves comments out."""
-    return " ".join(line.strip() for line in text.splitlines() if not line.lstrip().startswith("#"))
 
 
 def _expanded(options: str, kernelopts: Optional[str]) -> str:
@@ -189,32 +198,36 @@ def version_key(version: str) -> List[Tuple[int, int, str]]:
 
 
 # --- grubenv -------------------------------------------------------------------------------------------------------
-def _grubenv_path(host: Any) -> str:
+def uses_kernelopts(file: File) -> bool:
+    return bool(_KERNELOPTS.search(file.options))
+
+
+def grubenv_path(host: Any) -> str:
     return next((path for path in GRUBENV if host.is_file(path)), "")
 
 
 def _grubenv(host: Any) -> Dict[str, str]:
-    path = _grubenv_path(host)
+    path = grubenv_path(host)
     lines = host.read_text(path).splitlines() if path else []
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
-def _kernelopts(host: Any) -> Optional[str]:
+def grubenv_kernelopts(host: Any) -> Optional[str]:
     return _grubenv(host).get("kernelopts")
 
 
-def _value(text: str) -> str:
+def kernelopts_of(text: str) -> str:
     return next(line[len("kernelopts=") :] for line in text.splitlines() if line.startswith("kernelopts="))
 
 
-def _grubenv_change(host: Any, values: Sequence[str], kernels: Sequence[str]) -> Change:
+def grubenv_change(host: Any, values: Sequence[str], kernels: Sequence[str]) -> Change:
     """kernelopts in grubenv with these values. The block keeps its size: GRUB writes into it by position."""
-    path = _grubenv_path(host)
+    path = grubenv_path(host)
     text = host.read_text(path) if path else ""
     if not re.search("^kernelopts=", text, re.MULTILINE):
         raise fail(
             "Boot entries use $kernelopts, which grubenv does not hold.",
-            "Set it with `grub2-editenv - set kernelopts=…`, or use bootloader: grubby.",
+            "Set it with `grub2-editenv - set kernelopts=…` to what `cat /proc/cmdline` shows, without BOOT_IMAGE=.",
         )
     if "ALL" not in kernels:
         raise fail(
@@ -223,6 +236,9 @@ def _grubenv_change(host: Any, values: Sequence[str], kernels: Sequence[str]) ->
             "kernels",
             ",".join(kernels),
         )
+    problems = hidden_problems("kernelopts in " + path, kernelopts_of(text))
+    if problems:
+        raise KdumpError(problems)
     lines = text.rstrip("#").splitlines(True)
     name = "kernelopts="
     lines = [name + edit([line[len(name) :]], values)[0] if line.startswith(name) else line for line in lines]
@@ -257,21 +273,24 @@ def _replaced(lines: List[str], numbers: List[int], values: Sequence[str]) -> st
     return "".join(lines)
 
 
-def _check(changes: List[Change], values: Sequence[str], kernelopts: Optional[str]) -> None:
-    """Read the new texts as the boot loader will: so what is in an odd place is found before anything is written."""
+def _check(changes: List[Change], values: Sequence[str], before: Optional[str], after: Optional[str]) -> None:
+    """Read the new texts as the boot loader will: so what is in an odd place is found before anything is written.
+
+    `before`, `after`: kernelopts as it is and as it will be.
+    """
     problems = []
     for change in changes:
-        line = _line(change.path, change.after, kernelopts)
-        if not crashkernel.same(crashkernel.find(line), values):
+        old, new = _line(change.path, change.before or "", before), _line(change.path, change.after, after)
+        if not crashkernel.same(crashkernel.find(new), values):
             problems.append(
                 Problem(
-                    "%s would still hold %s." % (change.path, arguments(crashkernel.find(line)) or "no crashkernel="),
+                    "%s would still hold %s." % (change.path, arguments(crashkernel.find(new)) or "no crashkernel="),
                     "Nothing was changed. Repair its quotes, or take crashkernel= out by hand.",
                     "value",
                     " ".join(values),
                 )
             )
-        elif _others(line) != _others(_line(change.path, change.before, kernelopts)):
+        elif others(new) != others(old):
             # crashkernel= inside of another argument's quotes: with it the closing quote would go.
             problems.append(
                 Problem(
@@ -288,28 +307,4 @@ def _check(changes: List[Change], values: Sequence[str], kernelopts: Optional[st
 def _line(path: str, text: str, kernelopts: Optional[str]) -> str:
     """The kernel command line that a file gives."""
     file = read(path, text, "")
-    return _expanded(file.options, kernelopts) if file else _joined(text)
-
-
-def _others(line: str) -> List[str]:
-    return cmdline.without(cmdline.split(line), ["crashkernel"])
-
-
-def _steps(changes: List[Change]) -> List[Step]:
-    """One step for each file; one that fails puts back those before it, so that all entries stay alike."""
-    steps = []
-    for number, change in enumerate(changes):
-
-        def apply(host: Any, change: Change = change, done: List[Change] = changes[:number]) -> None:
-            try:
-                host.write(change.path, change.after.encode("utf-8", "surrogateescape"))
-            except OSError as error:
-                for earlier in done:
-                    host.write(earlier.path, earlier.before.encode("utf-8", "surrogateescape"))
-                raise fail(
-                    "%s cannot be written: %s." % (change.path, error.strerror),
-                    "Every file is as it was. Is its file system full or read-only?",
-                ) from error
-
-        steps.append(Step("write " + change.path, apply, change.before, change.after))
-    return steps
+    return _expanded(file.options, kernelopts) if file else joined(text)

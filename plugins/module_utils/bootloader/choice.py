@@ -5,24 +5,22 @@
 from typing import Any
 
 from ..problems import fail
-from . import bls, grub, grubby
+from . import bls, grub, grubby, rpm_ostree
 
 CHOICES = ["auto", "grubby", "grub", "bls", "rpm_ostree"]
-_MODULES = {"grubby": grubby, "grub": grub, "bls": bls}
+_MODULES = {"grubby": grubby, "grub": grub, "bls": bls, "rpm_ostree": rpm_ostree}
 # What the boot loader says of itself: systemd-boot, and GRUB since 2.12 (systemd's Boot Loader Interface).
 _LOADER_INFO = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
 
 def choose(host: Any, wanted: str) -> str:
     """The name of the boot loader module to use; KdumpError where the wanted one, or any, cannot be used."""
-    if wanted == "rpm_ostree" or (wanted == "auto" and host.exists("/run/ostree-booted")):
-        raise fail(
-            "Kernel arguments of rpm-ostree hosts are not managed by this release.",
-            "Use `rpm-ostree kargs --append-if-missing=crashkernel=…` and reboot.",
-            "bootloader",
-            wanted,
-        )
     reasons = {name: module.missing(host) for name, module in _MODULES.items()}
+    if host.exists(rpm_ostree.BOOTED):  # its entries are written anew with each deployment
+        reasons.update(
+            dict.fromkeys(["grubby", "grub", "bls"], "on ostree hosts only rpm_ostree keeps kernel arguments")
+        )
+        wanted = "rpm_ostree" if wanted == "auto" else wanted
     if wanted != "auto":
         if reasons[wanted]:
             raise fail(
@@ -34,6 +32,7 @@ def choose(host: Any, wanted: str) -> str:
         return wanted
     usable = [name for name, reason in reasons.items() if not reason]
     if not usable:
+        del reasons["rpm_ostree"]
         raise fail(
             "No boot loader that can be managed was found: %s." % "; ".join(reasons.values()),
             "Install GRUB or systemd-boot, or add crashkernel= to the kernel command line by hand.",

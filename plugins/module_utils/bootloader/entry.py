@@ -6,13 +6,14 @@ Every boot loader module here has the same functions, each given a Host:
   missing(host) -> str                          why it cannot be used on this host; "" when it can
   entries(host) -> List[Entry]                  what boots with which crashkernel= values
   plan(host, values, kernels) -> Plan           what is to be done for the meant entries to have these values ([]: none)
-  notes(host) -> List[Problem]                  what this boot loader has that is out of its reach
+  notes(host, values, kernels) -> List[Problem] what stays out of its reach when that is done
 """
 
 import re
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from .. import crashkernel
+from .. import cmdline, crashkernel
+from ..plan import Step
 from ..problems import KdumpError, Problem, fail
 
 # As arguments are divided; a leading quote belongs to an argument that is quoted whole.
@@ -28,6 +29,14 @@ class Entry(NamedTuple):
     kernel: str
     values: Tuple[str, ...]
     default: bool = False
+
+
+class Change(NamedTuple):
+    """A file to be written: its text as it is (None: there is none) and as it shall be."""
+
+    path: str
+    before: Optional[str]
+    after: str
 
 
 def arguments(values: Sequence[str]) -> str:
@@ -115,3 +124,85 @@ def edit(lines: Sequence[str], values: Sequence[str]) -> List[str]:
         body = edited[-1].rstrip()
         edited[-1] = "".join((body, " " if body else "", new, edited[-1][len(body) :]))
     return edited
+
+
+def others(line: str) -> List[str]:
+    """The arguments of a command line but for crashkernel=: those that no edit may change."""
+    return cmdline.without(cmdline.split(line), ["crashkernel"])
+
+
+def hidden(line: str) -> List[str]:
+    """Arguments of another name that hold crashkernel=, inside quotes or not.
+
+    The kernel finds it there (get_last_crashkernel() in kernel/crash_reserve.c), and an edit would tear the argument.
+    """
+    return [argument for argument in others(line) if "crashkernel=" in argument]
+
+
+def hidden_problems(where: str, line: str) -> List[Problem]:
+    return [
+        Problem(
+            "%s has crashkernel= inside of another argument: %s." % (where, argument),
+            "Nothing was changed. Take it out there by hand: the kernel reads it, and no edit could leave the rest whole.",
+            "value",
+            argument,
+        )
+        for argument in hidden(line)
+    ]
+
+
+# --- files that change together ------------------------------------------------------------------------------------
+def write_step(change: Change) -> Step:
+    return Step(
+        "write " + change.path, lambda host: put(host, change.path, change.after), change.before or "", change.after
+    )
+
+
+def put(host: Any, path: str, text: Optional[str]) -> None:
+    """Make a file what it was or shall be; None: none."""
+    if text is None:
+        host.remove(path)
+    else:
+        host.write(path, text.encode("utf-8", "surrogateescape"))
+
+
+def texts(host: Any, paths: Sequence[str]) -> Dict[str, Optional[str]]:
+    """The files as they are, None for one that is not there."""
+    return {path: host.read_text(path) if host.exists(path) else None for path in paths}
+
+
+def together(steps: Sequence[Step], saved: Dict[str, Optional[str]]) -> List[Step]:
+    """The steps, where one that fails puts all of these files back, so that the entries stay alike."""
+    return [step._replace(apply=_guarded(step, saved)) for step in steps]
+
+
+def _guarded(step: Step, saved: Dict[str, Optional[str]]) -> Callable[[Any], None]:
+    def apply(host: Any) -> None:
+        try:
+            step.apply(host)
+        except KdumpError as error:
+            raise KdumpError(error.problems + _put_back(host, saved)) from error
+        except OSError as error:
+            reason = "Could not %s: %s." % (step.title, error.strerror)
+            problem = Problem(reason, "Is its file system full or read-only?")
+            raise KdumpError([problem] + _put_back(host, saved)) from error
+
+    return apply
+
+
+def _put_back(host: Any, saved: Dict[str, Optional[str]]) -> List[Problem]:
+    """Put the files back; what is said of it. An entry that is gone was removed with its kernel, and stays away."""
+    failed = []
+    for path, text in saved.items():
+        try:
+            now = host.read_text(path) if host.exists(path) else None
+            if now != text and not (now is None and path.endswith(".conf")):
+                put(host, path, text)
+        except OSError as error:
+            failed.append(
+                Problem(
+                    "%s could not be put back: %s." % (path, error.strerror),
+                    "It may be different from the others now: look at it before the next boot.",
+                )
+            )
+    return failed or [Problem("All boot entries are as they were before.", "Nothing has to be undone by hand.")]

@@ -13,10 +13,10 @@ is checked, and grub.cfg is replaced by rename.
 import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from .. import crashkernel
+from .. import crashkernel, sysconfig
 from ..plan import Plan, Step
 from ..problems import KdumpError, Problem, fail
-from .entry import Entry, arguments, select, shown, wrong
+from .entry import Entry, arguments, hidden_problems, put, select, shown, wrong
 
 CONFIG = "/boot/grub/grub.cfg"
 DEFAULTS = "/etc/default/grub"
@@ -76,12 +76,15 @@ def plan(host: Any, values: Sequence[str], kernels: Sequence[str]) -> Plan:
         )
     now = entries(host)
     off = wrong(select(now, kernels), values)
+    problems = _hidden(host)
+    if problems:
+        raise KdumpError(problems)
     old: Optional[str] = host.read_text(DROPIN) if host.exists(DROPIN) else None
     new = dropin(values, elsewhere(host))
     steps = []
     if old != new:
         title = "remove " + DROPIN if new is None else "write " + DROPIN
-        steps.append(Step(title, lambda host: _put(host, new), old or "", new or ""))
+        steps.append(Step(title, lambda host: put(host, DROPIN, new), old or "", new or ""))
     if off or steps:
         steps.append(
             Step(
@@ -94,7 +97,7 @@ def plan(host: Any, values: Sequence[str], kernels: Sequence[str]) -> Plan:
     return Plan(steps)
 
 
-def notes(host: Any) -> List[Problem]:
+def notes(host: Any, values: Sequence[str], kernels: Sequence[str]) -> List[Problem]:
     """Entries for Linux that the admin wrote: grub-mkconfig copies them as they are."""
     composed = _composed(host)
     found = []
@@ -127,11 +130,22 @@ def elsewhere(host: Any) -> List[str]:
     return [path for path in paths if path != DROPIN and setting.search(host.read_text(path, ""))]
 
 
-def _put(host: Any, text: Optional[str]) -> None:
-    if text is None:
-        host.remove(DROPIN)
-    else:
-        host.write(DROPIN, text.encode("utf-8", "surrogateescape"))
+def _hidden(host: Any) -> List[Problem]:
+    """crashkernel= inside of another argument: the drop-in's sed would tear that apart.
+
+    Looked for in what GRUB has now, and in what the files say that are plain assignments.
+    """
+    composed = _composed(host)
+    lines = [
+        ("The GRUB entry '%s'" % one.title, one.cmdline)
+        for one in parse(host.read_text(CONFIG))
+        if one.section in composed
+    ]
+    for path in elsewhere(host):
+        for entry in sysconfig.read(host.read_text(path)):
+            if entry.name.startswith("GRUB_CMDLINE_LINUX") and not entry.why:
+                lines.append(("%s in %s" % (entry.name, path), entry.value))
+    return [problem for where, line in lines for problem in hidden_problems(where, line)]
 
 
 def _make(host: Any, old: Optional[str], values: Sequence[str]) -> None:
@@ -143,7 +157,7 @@ def _make(host: Any, old: Optional[str], values: Sequence[str]) -> None:
             raise _refusal(host, off, values)
         host.write(CONFIG, text.encode("utf-8", "surrogateescape"), 0o444)
     except (KdumpError, OSError):
-        _put(host, old)
+        put(host, DROPIN, old)
         raise
 
 
