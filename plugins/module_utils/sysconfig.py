@@ -38,17 +38,20 @@ MASK = "********"
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)=")
+# What a human takes for an assignment, and a shell for a command: linux-system-roles writes `USE_KDUMP = 1` on Ubuntu.
+_SPACED = re.compile(r"[ \t]*(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:[ \t]+=[ \t]*|=[ \t]+)(?![ \t=])")
 _HARMLESS = re.compile(r"[ \t]*(?:#.*|export(?:[ \t]+[A-Za-z_][A-Za-z0-9_]*)+[ \t]*)?")
 # systemd drops an assignment with control characters other than the tab, or that is no UTF-8 (env_value_is_valid()).
 _UNREADABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _MENTIONED = re.compile(r"(?<![A-Za-z0-9_])([A-Za-z_][A-Za-z0-9_]*)\+?=")
+_BLANKS = "has blanks around its `=`, which no shell takes for an assignment"
 
 
 class Entry(NamedTuple):
     """One logical line, its end included: `start` and `end` are offsets into the text.
 
     An assignment has `name`, `value`, and the offsets of its value as written (`word`). `why` says what kept an entry
-    from being understood.
+    from being understood; one with blanks around its `=` has a value all the same, the one that was meant.
     """
 
     start: int
@@ -79,16 +82,18 @@ def _entry(text: str, start: int) -> Entry:
     line = text[start:line_end].rstrip("\n")
     if _HARMLESS.fullmatch(line):
         return Entry(start, line_end)
-    found = _ASSIGNMENT.match(text, start, line_end)
-    if not found:
-        return Entry(start, line_end, why="is not an assignment")
-    name = found.group("name")
-    try:
-        value, after = _word(text, found.end())
-        end = _line_rest(text, after)
-    except _NotPlain as why:
-        return Entry(start, line_end, name, why=str(why))
-    return Entry(start, end, name, value, (found.end(), after))
+    why, name = "is not an assignment", ""
+    for shape, trouble in ((_ASSIGNMENT, ""), (_SPACED, _BLANKS)):
+        found = shape.match(text, start, line_end)
+        if found:
+            try:
+                value, after = _word(text, found.end())
+                end = _line_rest(text, after)
+                return Entry(start, end, found.group("name"), value, (found.end(), after), trouble)
+            except _NotPlain as not_plain:
+                if not trouble:
+                    why, name = str(not_plain), found.group("name")
+    return Entry(start, line_end, name, why=why)
 
 
 def _line_rest(text: str, at: int) -> int:
@@ -214,8 +219,9 @@ def edit(text: str, settings: Dict[str, Any], remove: List[str]) -> str:
 
     Values are as YAML gives them: text, numbers, lists of words.
     A variable that is there changes on its last line, the one that counts; a new one follows its commented-out example
-    or goes to the end.
+    or goes to the end. A line of these variables with blanks around its `=` becomes an assignment.
     """
+    text = _without_blanks(text, set(settings) | set(remove))
     problems = list(setting_problems(settings, remove)) + list(_text_problems(text, set(settings) | set(remove)))
     if problems:
         raise KdumpError(problems)
@@ -256,6 +262,19 @@ def _text_problems(text: str, touched: Set[str]) -> Iterator[Problem]:
         mentions = {entry.name} | set(_MENTIONED.findall(text[entry.start : entry.end]))
         if entry.why and touched and (touched & mentions or not _is_closed(text, entry)):
             yield _unclear(text, entry)
+
+
+def meant(text: str) -> Dict[str, str]:
+    """The variables that have blanks around their `=`, with the values that were meant."""
+    return {entry.name: entry.value for entry in read(text) if entry.why == _BLANKS}
+
+
+def _without_blanks(text: str, names: Set[str]) -> str:
+    for entry in reversed(read(text)):
+        if entry.why == _BLANKS and entry.name in names:
+            start, end = entry.word
+            text = "%s%s=%s%s" % (text[: entry.start], entry.name, text[start:end] or '""', text[end:])
+    return text
 
 
 def _set(text: str, name: str, value: str) -> str:

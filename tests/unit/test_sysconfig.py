@@ -134,7 +134,10 @@ UNCLEAR = {
     "inside of another's quotes": ('W="$X\nV=1\n# "\n', "V (line 2) comes after a line that leaves a quote"),
     "appended": ("V+=x", "Line 1 is not an assignment: V+=x"),
     "sourced": (". /etc/other", "Line 1 is not an assignment: . /etc/other"),
-    "with blanks around": ("V = 1", "Line 1 is not an assignment: V = 1"),
+    "with blanks around": ("V = 1", "V (line 1) has blanks around its `=`"),
+    "with a blank behind": ("V= 1", "V (line 1) has blanks around its `=`"),
+    "with blanks around and more": ("V = 1 2", "Line 1 is not an assignment: V = 1 2"),
+    "a comparison": ("V == 1", "Line 1 is not an assignment: V == 1"),
 }
 
 
@@ -145,7 +148,10 @@ def test_what_only_a_shell_can_tell_is_refused_by_name(text, message):
     assert [p for p in caught.value.problems if p.message.startswith(message) and p.hint], caught.value.problems
 
 
-@pytest.mark.parametrize("name", [name for name in UNCLEAR if name not in ("sourced", "with blanks around")])
+NOT_OF_V = ("sourced", "with blanks around", "with a blank behind", "with blanks around and more", "a comparison")
+
+
+@pytest.mark.parametrize("name", [name for name in UNCLEAR if name not in NOT_OF_V])
 def test_a_variable_that_is_not_understood_is_not_changed(name):
     for arguments in (({"V": "new"}, []), ({}, ["V"])):
         with pytest.raises(KdumpError):
@@ -237,6 +243,13 @@ EDITS = {
     "remove": ("A=1\nV='x\ny' # z\nB=1\n", {}, ["V"], "A=1\nB=1\n"),
     "remove every one": ("V=1\nA=1\nexport V=2\n", {}, ["V"], "A=1\n"),
     "remove what is not there": ("A=1\n", {}, ["V"], "A=1\n"),
+    "blanks around, another value": ("A=1\nV = 1\nB=1\n", {"V": "2"}, [], 'A=1\nV="2"\nB=1\n'),
+    "blanks around, the same value": ("V = 1\n", {"V": "1"}, [], "V=1\n"),
+    "blanks behind, in quotes": ('V= "a b"\n', {"V": "a b"}, [], 'V="a b"\n'),
+    "blanks around one that does not count": ("V = 1\nV=2\n", {"V": "2"}, [], "V=1\nV=2\n"),
+    "blanks around, with a comment": ("V = 1 # x\n", {"V": "2"}, [], '# x\nV="2"\n'),
+    "blanks around, to be removed": ("A=1\nV = 1\n", {}, ["V"], "A=1\n"),
+    "blanks around another's": ("A = 1\n", {"V": "2"}, [], 'A = 1\nV="2"\n'),
 }
 
 

@@ -140,6 +140,15 @@ def recommended(host: Any) -> Optional[Recommendation]:
 
 
 def expected(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Any]:
+    """With it what is repaired on the way: variables with blanks around their `=`, as other roles have written them."""
     before = host.read_text(SETTINGS, "")
+    meant = sysconfig.meant(before)
     own = {one.name: one.value for one in sysconfig.read(before) if one.name and not one.why}
-    return {"path": SETTINGS, "settings": variables.from_wishes(host, own, wanted)}
+    settings = variables.from_wishes(host, dict(own, **meant), wanted)
+    if wanted.get("state") == "absent":
+        return {"path": SETTINGS, "settings": settings}
+    return {"path": SETTINGS, "settings": dict(meant, **dict(variables.ALWAYS, **settings))}
+
+
+def first_settings(host: Any) -> Dict[str, str]:
+    return {"USE_KDUMP": "1"} if host.exists(SETTINGS) else {}  # as the package installs it

@@ -233,7 +233,7 @@ def restart(host: Any, line: str) -> None:
     if kexec_state.is_loaded(host):
         host.kexec_unload(True)
     result = host.run(["systemctl", "restart", UNIT], timeout=_UNIT_SECONDS)
-    journal = host.run(["journalctl", "--unit", UNIT, "--boot", "--lines", "20", "--no-pager", "--output", "cat"]).out
+    journal = host.run(["journalctl", "-u", UNIT, "-b", "-n", "20", "--no-pager", "-o", "cat"]).out
     if not kexec_state.is_loaded(host):
         said = (result.err or result.out).strip() or "its exit code was %d" % result.rc
         raise fail("%s has loaded nothing (%s). Its journal ends with:\n%s" % (UNIT, said, journal.strip()),

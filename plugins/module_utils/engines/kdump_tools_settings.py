@@ -19,6 +19,7 @@ CONFIG = "/usr/sbin/kdump-config"
 FAILED = layout.PROGRAM.rpartition("/")[0] + "/kdump-tools-failed"  # the one script that KDUMP_FAIL_CMD may name
 KERNEL = "/var/lib/kdump/vmlinuz"
 INITRD = "/var/lib/kdump/initrd.img"
+ALWAYS = {"USE_KDUMP": "1", "KDUMP_KERNEL": KERNEL, "KDUMP_INITRD": INITRD}  # of a host that it is to arm
 DUMP_UNIT = "systemd.unit=kdump-tools-dump.service"
 FAILURE_ACTIONS = ("reboot", "halt", "poweroff", "shell")
 
@@ -191,17 +192,17 @@ _INEXPRESSIBLE = {
 
 
 def from_wishes(host: Any, own: Mapping[str, str], wanted: Mapping[str, Any]) -> Dict[str, Any]:
-    """What the file has to hold. KdumpError with everything that kdump-tools cannot do, each by its name.
+    """What the file has to hold beside ALWAYS. KdumpError with everything that kdump-tools cannot do, each by its name.
 
     own: what the file holds now
     """
     found: List[Problem] = []
-    settings: Dict[str, Any] = {"USE_KDUMP": "1", "KDUMP_KERNEL": KERNEL, "KDUMP_INITRD": INITRD}
+    settings: Dict[str, Any] = {}
     options = {conf_directives.canonical(str(name)): value for name, value in (wanted.get("conf") or {}).items()}
     settings.update(_from_conf(options, found))
     settings.update(_from_sysconfig(wanted.get("sysconfig") or {}, found))
     settings.update(_from_cmdline(host, dict(own, **_texts(settings)), wanted, found))
-    after = effective(host, dict(own, **_texts(settings)))
+    after = effective(host, dict(own, **dict(ALWAYS, **_texts(settings))))
     found += [problem for problem in problems(after) if problem not in found]
     if found:
         raise KdumpError(found)
