@@ -41,8 +41,12 @@ _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]
 # What a human takes for an assignment, and a shell for a command: linux-system-roles writes `USE_KDUMP = 1` on Ubuntu.
 _SPACED = re.compile(r"[ \t]*(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:[ \t]+=[ \t]*|=[ \t]+)(?![ \t=])")
 _HARMLESS = re.compile(r"[ \t]*(?:#.*|export(?:[ \t]+[A-Za-z_][A-Za-z0-9_]*)+[ \t]*)?")
-# systemd drops an assignment with control characters other than the tab, or that is no UTF-8 (env_value_is_valid()).
-_UNREADABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+# systemd drops an assignment with control characters other than the tab (env_value_is_valid()), and the whole file for
+# what is no UTF-8 (check_utf8ness_and_warn() in env-file.c), which to it are also the code points that Unicode keeps
+# from being characters (unichar_is_valid() in utf8.c).
+NO_TEXT = re.compile("[\ud800-\udfff\ufdd0-\ufdef%s]" % "".join(
+    chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF)))  # fmt: skip
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _MENTIONED = re.compile(r"(?<![A-Za-z0-9_])([A-Za-z_][A-Za-z0-9_]*)\+?=")
 _BLANKS = "has blanks around its `=`, which no shell takes for an assignment"
 
@@ -245,7 +249,7 @@ def setting_problems(settings: Dict[str, Any], remove: List[str]) -> Iterator[Pr
         if text is None:
             hint = 'Put it in quotes ("yes", "1"), for YAML has made something else of it; `remove` removes it.'
             yield Problem("%s is neither text nor a number." % shown(name), hint, shown(name), shown(str(value)))
-        elif _UNREADABLE.search(text):
+        elif _CONTROL.search(text) or NO_TEXT.search(text):
             hint = "A value is one line of text: the shells and systemd read nothing else alike."
             yield Problem("%s cannot be %s." % (shown(name), shown(text)), hint, shown(name), shown(text))
 
@@ -308,12 +312,13 @@ def is_secret(name: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """The text as a diff may show it."""
+    """The text as a diff may show it: no passwords, in a comment or in a URL neither."""
     for entry in reversed(read(text)):
         if is_secret(entry.name):
             start, end = entry.word if not entry.why else (entry.start, entry.end - 1)
             text = text[:start] + MASK + text[end:]
-    return text
+    text = re.sub(r"(?m)^([ \t]*#.*PASSWORD[ \t]*=).*$", r"\1" + MASK, text)
+    return re.sub(r"(://[^\s:@/\"']*:)[^\s@/\"']+(?=@)", r"\1" + MASK, text)
 
 
 def quote(value: str) -> str:

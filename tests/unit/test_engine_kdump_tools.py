@@ -426,6 +426,12 @@ def test_wrong_variables_stand_in_the_way_of_a_capture(host, settings, option, s
     assert "secret" not in str(found)
 
 
+def test_a_value_that_is_no_utf8_is_told(host):
+    host.put(FILE, b"USE_KDUMP=1\nKDUMP_CMDLINE_APPEND=\"a=\xff\"\n")
+    message = messages_of(kdump_tools.wanted_digest, host, debian.RELEASE, kdump_tools.configuration(host))
+    assert "KDUMP_CMDLINE_APPEND=a=\\xff is no UTF-8" in message
+
+
 def test_what_no_shell_would_read_is_told(host):
     host.put(FILE, "KDUMP_COREDIR=$(id)\n")
     assert "KDUMP_COREDIR" in str(kdump_tools.configuration(host).problems)

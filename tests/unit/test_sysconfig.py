@@ -203,8 +203,9 @@ def test_a_megabyte_on_one_line_is_read():
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
+NONCHARACTERS = [*range(0xFDD0, 0xFDF0), *(plane << 16 | low for plane in range(17) for low in (0xFFFE, 0xFFFF))]
 ANY = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="".join(
-    chr(code) for code in list(range(32)) + [127] if code != 9)), max_size=30)  # fmt: skip
+    chr(code) for code in list(range(32)) + [127] + NONCHARACTERS if code != 9)), max_size=30)  # fmt: skip
 SHELLISH = st.lists(st.sampled_from(list("ab'\"\\$`#=; \t!~*{}()%\u00c1\u0441")), max_size=20).map("".join)
 
 
@@ -264,6 +265,8 @@ REFUSED = {
     "a carriage return": ({"V": "a\r"}, [], "V cannot be"),
     "a NUL": ({"V": "a\0"}, [], "V cannot be"),
     "not UTF-8": ({"V": "\udcff"}, [], "V cannot be"),
+    "no character": ({"V": "\ufffe"}, [], "V cannot be"),
+    "no character of a further plane": ({"V": "\U0010ffff"}, [], "V cannot be"),
     "a boolean": ({"V": True}, [], "V is neither text nor a number"),
     "null": ({"V": None}, [], "V is neither text nor a number"),
     "a name with a blank": ({"a b": "1"}, [], "a b is not the name of a variable"),
@@ -325,7 +328,11 @@ def test_a_directory_is_refused(host):
 
 
 def test_the_diff_holds_no_password(host):
-    host.write("/etc/default/kdump-tools", b'FTP_PASSWORD="old secret"\nFTP="server"\n')
+    text = (
+        'FTP_PASSWORD="old secret"\n# FTP_PASSWORD=older secret\nFTP="server"\n'
+        'KDUMP_SAVEDIR="ftp://user:secret@server/x"\n'
+    )
+    host.write("/etc/default/kdump-tools", text.encode())
     plan = sysconfig.decide(host, params(path="/etc/default/kdump-tools", settings={"FTP_PASSWORD": "new secret"}))
     assert "secret" not in str(plan.diff()) and 'FTP="server"' in str(plan.diff())
     plan.apply(host)

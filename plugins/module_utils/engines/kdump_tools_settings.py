@@ -78,6 +78,8 @@ def problems(settings: Mapping[str, str]) -> Iterator[Problem]:
     for name, value in sorted(settings.items()):
         if name in _NUMBERS and value and not re.fullmatch("[0-9]{1,9}", value):
             yield _wrong(name, value, "is compared as a number, and the script fails on this.", "Write a number.")
+        if sysconfig.NO_TEXT.search(value):
+            yield _wrong(name, value, "is no UTF-8, and systemd then reads nothing of the file.", "Write it in UTF-8.")
     yield from _path_problems(settings)
     yield from _collector_problems(settings["MAKEDUMP_ARGS"])
     yield from _failure_problems(settings.get("KDUMP_FAIL_CMD", ""))
