@@ -329,8 +329,10 @@ def _command(argv: List[str]) -> Step:
 
 
 def _remove_all(host: Any) -> List[Step]:
-    """Every file that this collection keeps on a host, and then its own directories."""
+    """Every file that this collection keeps on a host, what killed runs left of it, and then its own directories."""
     paths = [layout.UNIT, layout.UDEV_RULE, layout.HOOK_POSTINST, layout.HOOK_POSTRM, layout.HOOK_INSTALL]
+    others = [layout.UNIT_LINK, layout.CONF, layout.SYSCONFIG, layout.TRIGGERS]
+    paths += [host.temporary(path) for path in paths + others]
     folders = [layout.PROGRAM.rpartition("/")[0], layout.IMAGE_DIR] + layout.ENGINE_DIRS
     folders += [layout.STATE_DIR, layout.RUN_DIR]
     for folder in folders:

@@ -61,4 +61,12 @@ def write_file(path: str, before: str, after: str, mode: int = 0o644) -> Step:
 
 
 def remove_file(path: str, before: str = "") -> Step:
-    return Step("remove " + path, lambda host: host.remove(path), before, "")
+    """A step that removes a file, and /etc/sysconfig with its last: Debian has none unless somebody makes it."""
+    folder = path.rpartition("/")[0]
+
+    def apply(host: Any) -> None:
+        host.remove(path)
+        if folder == "/etc/sysconfig":
+            host.remove_empty_directory(folder)
+
+    return Step("remove " + path, apply, before, "")

@@ -159,6 +159,17 @@ def test_absent_leaves_nothing(host, tmp_path):
     assert not kexec.is_loaded(host) and not boot.decide(host, "absent", PYTHON).changed
 
 
+def test_absent_sweeps_up_what_killed_runs_left(host):
+    left = [host.temporary(path) for path in FILES + [layout.CONF, layout.SYSCONFIG, layout.TRIGGERS]]
+    for path in left:
+        host.put(path, b"half a fi")
+    host.symlink(layout.UNIT, host.temporary(layout.UNIT_LINK))
+    bring(host, "absent")
+    assert [path for path in left if host.exists(path)] == []
+    assert host.readlink(host.temporary(layout.UNIT_LINK)) is None
+    assert not boot.decide(host, "absent", PYTHON).changed
+
+
 def test_absent_does_not_unload_what_another_tool_has_loaded(host):
     bring(host, "present")
     host.sysfs("crash", 1)

@@ -1,10 +1,14 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+import errno
 import os
 import stat
+import sys
+import time
 
 import pytest
 
+from ansible_collections.vmcore.kdump.plugins.module_utils._host import files
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
 from ansible_collections.vmcore.kdump.plugins.module_utils.layout import LOCK
 
@@ -104,3 +108,69 @@ def test_nobody_but_root_can_hold_or_redirect_the_lock(host, tmp_path):
             assert stat.S_IMODE(os.stat(str(tmp_path) + LOCK).st_mode) == 0o600
     finally:
         os.umask(before)
+
+
+HANG = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); %s"
+
+
+@pytest.mark.parametrize("end", ["import time; time.sleep(60)", "sys.stdout.flush()"], ids=["hangs", "leaves a child"])
+def test_a_program_that_takes_too_long_ends_with_what_it_has_started(host, end):
+    """The child holds the output open: whoever waits for its end waits for the child's."""
+    started = time.monotonic()
+    result = host.run([sys.executable, "-c", HANG % end], timeout=1)
+    assert time.monotonic() - started < 20
+    assert result.rc == -1 and "did not end within 1 seconds" in result.err
+
+
+def test_a_program_is_given_its_input_and_its_exit_code_is_told(host):
+    code = "import sys; sys.stdout.write(sys.stdin.read().upper()); sys.stderr.write('why'); sys.exit(3)"
+    result = host.run([sys.executable, "-c", code], stdin=b"abc")
+    assert (result.rc, result.out, result.err) == (3, "ABC", "why")
+
+
+def test_a_replaced_file_keeps_its_label_and_its_acl(host, tmp_path, monkeypatch):
+    """A kdump.conf without its label is a file that kdump.service may not read."""
+    there = {}
+    monkeypatch.setattr(files.os, "setxattr", lambda file, name, value: there.update({(ino(file), name): value}))
+    monkeypatch.setattr(files.os, "getxattr", lambda file, name: attribute(there, file, name))
+    host.write("/etc/x", b"one")
+    path = str(tmp_path / "etc/x")
+    there[(ino(path), "security.selinux")] = b"system_u:object_r:kdump_etc_t:s0\0"
+    there[(ino(path), "system.posix_acl_access")] = b"acl"
+    host.write("/etc/x", b"two")
+    assert attribute(there, path, "security.selinux") == b"system_u:object_r:kdump_etc_t:s0\0"
+    assert attribute(there, path, "system.posix_acl_access") == b"acl"
+
+
+def test_a_label_that_is_right_already_is_not_set(host, tmp_path, monkeypatch):
+    """Setting it needs a right that a confined process may lack."""
+    host.write("/etc/x", b"one")
+    monkeypatch.setattr(files.os, "getxattr", lambda file, name: b"the folder's")
+    monkeypatch.setattr(files.os, "setxattr", refuse)
+    host.write("/etc/x", b"two")
+    assert host.read("/etc/x") == b"two"
+
+
+def test_what_a_killed_run_left_has_a_name_that_is_known(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(files.os, "rename", refuse)
+    monkeypatch.setattr(files.os, "unlink", lambda path: None)
+    for change in (lambda: host.write("/etc/x", b""), lambda: host.symlink("x", "/etc/y")):
+        with pytest.raises(PermissionError):
+            change()
+    assert sorted(os.listdir(str(tmp_path / "etc"))) == sorted(
+        host.temporary(path).rsplit("/", 1)[-1] for path in ("/etc/x", "/etc/y")
+    )
+
+
+def ino(file):
+    return (os.fstat(file) if isinstance(file, int) else os.stat(file)).st_ino
+
+
+def attribute(there, file, name):
+    if (ino(file), name) not in there:
+        raise OSError(errno.ENODATA, "no such attribute")
+    return there[(ino(file), name)]
+
+
+def refuse(*_arguments):
+    raise PermissionError(errno.EPERM, "not permitted")

@@ -58,7 +58,7 @@ def with_bytes(offset, data):
         pytest.param(with_bytes(0x236, b"\0\0"), "x86_64", "32-bit kernel", id="a 32-bit one"),
         pytest.param(with_bytes(0x1F4, struct.pack("<I", 0x1000)), "x86_64", "cut off", id="cut off"),
         pytest.param(at(4, b"zimg"), "aarch64", "zboot", id="EFI zboot"),
-        pytest.param(at(0, b"\x1f\x8b"), "aarch64", "gzip", id="Image.gz"),
+        pytest.param(at(0, b"\x1f\x8b"), "aarch64", "set KDUMP_BOOTDIR", id="Image.gz"),
         pytest.param(at(0, b"\x7fELF\x01"), "ppc64le", "64-bit ELF", id="32-bit ELF"),
         pytest.param(PAD, "s390x", "64-bit ELF", id="nothing on s390x"),
         pytest.param(PAD, "vax", "vax", id="unknown architecture"),

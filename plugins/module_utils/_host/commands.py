@@ -3,8 +3,9 @@
 """Running programs. Private to this collection."""
 
 import os
+import signal
 import subprocess
-from typing import List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 
 class Result(NamedTuple):
@@ -17,23 +18,33 @@ class Result(NamedTuple):
 
 
 def run(argv: List[str], timeout: Optional[float] = None, stdin: Optional[bytes] = None) -> Result:
-    """Run one program in the C locale, without a shell. Never raises for what the program does."""
-    env = dict(os.environ, LC_ALL="C", LANGUAGE="C")
+    """Run one program in the C locale, without a shell. Never raises for what the program does.
+
+    A program that takes too long is ended with all that it has started: they hold its output open, and subprocess.run
+    of Python 3.6 waits for the last of them.
+    """
+    pipe = subprocess.PIPE
+    options: Dict[str, Any] = {
+        "stdin": pipe,
+        "stdout": pipe,
+        "stderr": pipe,
+        "env": dict(os.environ, LC_ALL="C", LANGUAGE="C"),
+    }
     try:
-        done = subprocess.run(  # pylint: disable=ansible-bad-function # AnsibleModule is not there at boot time
-            argv,
-            input=b"" if stdin is None else stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            timeout=timeout,
-            env=env,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Result(argv, -1, "", "%s did not end within %s seconds" % (argv[0], timeout))
+        # AnsibleModule, which has its own way, is not there at boot time.
+        process = subprocess.Popen(argv, start_new_session=True, **options)  # pylint: disable=ansible-bad-function
     except OSError as error:
         return Result(argv, -1, "", "%s: %s" % (argv[0], error.strerror))
-    return Result(argv, done.returncode, _text(done.stdout), _text(done.stderr))
+    with process:
+        try:
+            out, err = process.communicate(b"" if stdin is None else stdin, timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return Result(argv, -1, "", "%s did not end within %s seconds" % (argv[0], timeout))
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return Result(argv, process.returncode, _text(out), _text(err))
 
 
 def _text(data: bytes) -> str:

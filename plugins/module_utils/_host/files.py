@@ -6,9 +6,10 @@ import contextlib
 import errno
 import os
 import stat
-from typing import List
+from typing import List, Optional, Union
 
 _MAX_LINKS = 40  # the kernel's own limit, include/linux/namei.h: MAXSYMLINKS
+_ATTRIBUTES = ("security.selinux", "system.posix_acl_access")  # xattr(7)
 
 
 def resolve(root: str, path: str) -> str:
@@ -44,12 +45,11 @@ def resolve(root: str, path: str) -> str:
 def write_atomic(path: str, data: bytes, mode: int) -> None:
     """Replace a file so that every reader, and every power cut, sees either the old bytes or the new ones.
 
-    An existing file keeps its mode and owner; a symbolic link to a file stays one (the file it names is replaced).
+    An existing file keeps its mode, owner, SELinux label and ACL; a symbolic link to a file stays one (the file it names
+    is replaced).
     """
     path = os.path.realpath(path)
-    folder, name = os.path.split(path)
-    # A fixed name: what a killed run left behind is swept up by the next one. Writers exclude each other by Host.lock.
-    temporary = os.path.join(folder, ".%s.vmcore-kdump.tmp" % name)
+    temporary = temporary_of(path)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -63,7 +63,16 @@ def write_atomic(path: str, data: bytes, mode: int) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-    sync_directory(folder)
+    sync_directory(os.path.dirname(path))
+
+
+def temporary_of(path: str) -> str:
+    """Where a file is prepared that is to take the place of another.
+
+    A fixed name: what a killed run left behind is swept up by the next one. Writers exclude each other by Host.lock.
+    """
+    folder, name = os.path.split(path)
+    return os.path.join(folder, ".%s.vmcore-kdump.tmp" % name)
 
 
 def _copy_owner(path: str, descriptor: int, mode: int) -> None:
@@ -74,6 +83,21 @@ def _copy_owner(path: str, descriptor: int, mode: int) -> None:
         return
     os.fchown(descriptor, old.st_uid, old.st_gid)
     os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+    for name in _ATTRIBUTES:
+        wanted = _attribute(path, name)
+        # Set only where it differs: without SELinux, or in a confined process, the right to set it may be missing.
+        if wanted is not None and wanted != _attribute(descriptor, name):
+            os.setxattr(descriptor, name, wanted)
+
+
+def _attribute(file: Union[int, str], name: str) -> Optional[bytes]:
+    """An extended attribute; None where there is none, or none in this file system."""
+    try:
+        return os.getxattr(file, name)
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+            raise
+        return None
 
 
 def sync_directory(path: str) -> None:

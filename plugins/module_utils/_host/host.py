@@ -168,12 +168,16 @@ class Host:
         folder, name = os.path.split(path)
         files.make_directories(self.path(folder), 0o755)
         real = os.path.join(self.path(folder), name)
-        temporary = real + ".tmp"
+        temporary = files.temporary_of(real)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         os.symlink(target, temporary)
         os.rename(temporary, real)
         files.sync_directory(os.path.dirname(real))
+
+    def temporary(self, path: str) -> str:
+        """Where write() and symlink() prepare what is to be at path: there after a kill -9, and at no other time."""
+        return files.temporary_of(path)
 
     @contextlib.contextmanager
     def lock(self, path: str) -> Iterator[None]:
