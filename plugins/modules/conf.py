@@ -153,6 +153,7 @@ import time
 
 from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_state
 from ansible_collections.vmcore.kdump.plugins.module_utils.conf_state import decide, report
+from ansible_collections.vmcore.kdump.plugins.module_utils.engines.kdumpctl_good import before_write
 
 
 def main():
@@ -167,7 +168,7 @@ def main():
             check_host=dict(type="bool", default=False),
             create_path=dict(type="bool", default=False),
         ),
-        lambda host, params: decide(host, params, backup),
+        lambda host, params: before_write(host, params["path"], decide(host, params, backup)),
         lambda host, params: report(host, params, backup),
     )
 

@@ -16,6 +16,8 @@ description:
   - Values are written so that bash, dash and systemd read back exactly what was given, whatever it holds.
   - Other lines, comments and their order stay as they are. A variable that is there changes on its own line. A new one
     follows its commented-out example, or goes to the end.
+  - A line with blanks around its C(=), which no shell takes for an assignment (C(USE_KDUMP = 1)), becomes one when its
+    variable is set.
   - The file is read without running it. A variable whose value only a shell could tell (an expansion or a condition
     around it) is not touched; the module fails and names it.
   - A name that kdump is not known to read is written and warned about.
@@ -100,6 +102,7 @@ warnings:
 """
 
 from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_state
+from ansible_collections.vmcore.kdump.plugins.module_utils.engines.kdumpctl_good import before_write
 from ansible_collections.vmcore.kdump.plugins.module_utils.sysconfig import decide, report
 from ansible_collections.vmcore.kdump.plugins.module_utils.wishes import secrets
 
@@ -111,7 +114,7 @@ def main():
             settings=dict(type="dict", default={}),
             remove=dict(type="list", elements="str", default=[]),
         ),
-        decide,
+        lambda host, params: before_write(host, params["path"], decide(host, params)),
         report,
         secrets=lambda params: secrets(params["settings"]),
     )

@@ -7,7 +7,7 @@ import os
 
 from .host import MIB, RELEASE, ContractHost
 
-TOOLS = ["kdumpctl", "systemctl", "journalctl", "ssh", "makedumpfile"]
+TOOLS = ["kdumpctl", "systemctl", "journalctl", "ssh", "makedumpfile", "lsinitrd"]
 IMAGE = "/boot/initramfs-%skdump.img" % RELEASE
 CONF = "auto_reset_crashkernel yes\npath /var/crash\ncore_collector makedumpfile -l --message-level 7 -d 31\n"
 SYSCONFIG = (
@@ -63,6 +63,8 @@ class KdumpctlHost(ContractHost):
             "/run/contract/.keep": "",
         }
         super().__init__(root, TOOLS + list(tools), dict(own, **(files or {})), **options)
+        self.symlink("usr/sbin", "/sbin")
+        self.symlink("../bin/makedumpfile", "/usr/sbin/makedumpfile")
         self.run(["systemctl", "enable", "kdump.service"])
         self.calls.clear()
 

@@ -4,12 +4,12 @@
 
 from typing import Any, Dict, List, Mapping, Optional
 
-from .. import conf_check, layout
+from .. import conf_check, kexec_state, layout
 from ..image import store
 from ..image.contents import sha256_of
 from ..plan import Plan, Step
-from ..problems import KdumpError, Missing, Problem, fail, shown
-from . import kdumpctl_good, kdumpctl_image, kdumpctl_unit
+from ..problems import KdumpError, Missing, Problem, shown
+from . import kdumpctl_contents, kdumpctl_good, kdumpctl_image, kdumpctl_unit
 from .driver import Configuration
 
 _SECONDS = 3600  # mkdumprd alone waits 10 minutes for an NFS server
@@ -78,14 +78,19 @@ def report(host: Any, release: str, configuration: Configuration, outcome: Mappi
 
 
 def build(host: Any, release: str, configuration: Configuration) -> store.Manifest:
-    """`kdumpctl rebuild`, and a look at what came of it. On failure the configuration that last worked is put back."""
+    """`kdumpctl rebuild`, and a look at what came of it. On failure everything is put back that last worked."""
     recipe = kdumpctl_image.observe(host, release, configuration)
+    kdumpctl_good.keep_image(host, recipe.path)
     before = kdumpctl_image.fingerprint(host, recipe.path)
     started = host.monotonic()
     done = host.run(["kdumpctl", "rebuild"], timeout=_SECONDS)
-    said = [shown(line, 200) for line in (done.out + done.err).splitlines() if line.strip()][-20:]
-    if done.rc or kdumpctl_image.fingerprint(host, recipe.path) in (before, (0, 0)):
-        raise KdumpError([_failure(done.rc, recipe.path, said)] + _go_back(host))
+    said = [shown(line, 200) for line in (done.out + done.err).splitlines() if line.strip()]
+    what = _failure(
+        host, configuration, recipe.path, done.rc, kdumpctl_image.fingerprint(host, recipe.path) == before, said
+    )
+    if what:
+        message = "\n  ".join([what + " It said:"] + said[-20:]) + "\n" if said else what
+        raise KdumpError([Problem(message, kdumpctl_unit.hint(said))] + _go_back(host))
     seconds = round(host.monotonic() - started, 2)
     after = kdumpctl_image.observe(host, release, configuration)
     made = after if kdumpctl_image.is_newer(host, after) else recipe
@@ -94,26 +99,28 @@ def build(host: Any, release: str, configuration: Configuration) -> store.Manife
     return found
 
 
-def _failure(rc: int, path: str, said: List[str]) -> Problem:
-    message = (
-        "`kdumpctl rebuild` failed." if rc else "`kdumpctl rebuild` said that all went well, and %s is not new." % path
-    )
-    return Problem("\n  ".join([message + " It said:"] + said) + "\n" if said else message, kdumpctl_unit.hint(said))
+def _failure(host: Any, configuration: Configuration, path: str, rc: int, is_old: bool, said: List[str]) -> str:
+    """Why an image is none, whatever the exit code says; "" where all is well.
+
+    dracut reports what it could not install, leaves it out and succeeds, and kdumpctl with it.
+    """
+    if rc:
+        return "`kdumpctl rebuild` failed."
+    if is_old or not host.is_file(path):
+        return "`kdumpctl rebuild` said that all went well, and %s is not new." % path
+    lacking = kdumpctl_contents.lacking(host, configuration.conf, path, said)
+    if lacking:
+        return "`kdumpctl rebuild` said that all went well, and its image lacks %s." % ", ".join(lacking)
+    return ""
 
 
 def _go_back(host: Any) -> List[Problem]:
-    """The configuration that last worked: with the one that failed, the next boot would fail as well."""
+    """What last worked: with what failed, the next boot would fail as well."""
     changed = kdumpctl_good.put_back(host)
     if not changed:
         return []
-    return [Problem(
-        "%s was put back to what kdumpctl last loaded with, so that the next boot loads that. What was loaded is loaded still."
-        % " and ".join(changed), "Mend what is said above, then run again.",
-    )]  # fmt: skip
-
-
-def refuse_missing(host: Any) -> None:
-    if host.which("kdumpctl") is None:
-        raise fail(
-            "kdumpctl is not on this host.", "Install it (dnf install /usr/bin/kdumpctl), or use the engine native."
-        )
+    message = "Put back to what kdumpctl last loaded with, so that the next boot loads that: %s." % " and ".join(
+        changed
+    )
+    still = " What was loaded is loaded still." if kexec_state.is_loaded(host) else ""
+    return [Problem(message + still, "Mend what is said above, then run again.")]

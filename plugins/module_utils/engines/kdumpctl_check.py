@@ -15,7 +15,6 @@ from ..problems import Problem, shown
 from .driver import Configuration
 
 _KDUMP_SH = "/usr/lib/dracut/modules.d/*kdumpbase/kdump.sh"
-_DRACUT_FUNCTIONS = "/usr/lib/dracut/dracut-functions.sh"
 # dump_ssh() of kdump-utils 1.0.45 to 1.0.47 (commit 7218f584, repaired by 848f2b71, issue 46).
 _QUOTED_OPTIONS = re.compile(r"\b(?:ssh|scp)(?: -q)? \"\$_ssh_opts?\"")
 _NFS_MODULES = ("nfs", "nfsv3", "nfsv4", "network", "kdumpbase")
@@ -31,6 +30,12 @@ def problems(host: Any, configuration: Configuration, predict: bool = False) -> 
         found += _ssh_problems(host, conf)
     if nfs_source(conf):
         found += _nfs_problems(host, conf)
+    if not predict and not host.is_executable("/sbin/makedumpfile"):
+        found.append(Problem(
+            "There is no /sbin/makedumpfile on this host: kdump's dracut module takes it from there, and leaves it out without "
+            "a word when it is not.",
+            "Install the package that brings it (dnf install /usr/sbin/makedumpfile).", "core_collector",
+        ))  # fmt: skip
     return found + _settings_problems(configuration.settings)
 
 

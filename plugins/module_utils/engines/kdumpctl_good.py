@@ -1,9 +1,10 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The configuration with which kdumpctl last loaded, kept to go back to. Private to this collection.
+"""The configuration and the image with which kdumpctl last loaded, kept to go back to. Private to this collection.
 
-A failing `kdumpctl restart` has unloaded what worked before it looks at its configuration (kdump-utils 1.0.61, main()).
-Both files stand in one, so that a killed run leaves one pair or the other and never a mixture.
+A failing `kdumpctl restart` has unloaded what worked before it looks at its configuration, and a rebuild has replaced the
+image that worked (kdump-utils 1.0.61, main()). Both configuration files stand in one, as JSON, so that a killed run leaves
+one pair or the other and never a mixture. An image is kept from before it is built anew until the new one is loaded.
 """
 
 import json
@@ -11,10 +12,12 @@ from typing import Any, Dict, List, Optional
 
 from .. import kexec_state, layout
 from ..plan import Plan, Step
-from . import kdumpctl_unit
+from ..problems import KdumpError
+from . import kdumpctl_image, kdumpctl_unit
 
 FILES = (layout.CONF, layout.SYSCONFIG)
-KEPT = layout.STATE_DIR + "/kdumpctl/good.json"
+FOLDER = layout.STATE_DIR + "/kdumpctl/good"
+KEPT = FOLDER + "/files"
 
 Texts = Dict[str, Optional[str]]  # by path; None for a file that is not there
 
@@ -30,14 +33,27 @@ def last(host: Any) -> Texts:
 
 
 def keep(host: Any) -> None:
-    """Remember the files as they are: they have just proved themselves."""
+    """Remember the files as they are: they have just proved themselves, and so has the image."""
     _write(host, first(host), _now(host))
+    for name in host.listdir(FOLDER):
+        if FOLDER + "/" + name != KEPT:
+            host.remove(FOLDER + "/" + name)
+
+
+def keep_image(host: Any, path: str) -> None:
+    """Keep the image that is loaded before another one is built in its place, where there is room for it."""
+    copy = _copy_of(path)
+    if not kexec_state.is_loaded(host) or not host.is_file(path) or host.exists(copy):
+        return
+    host.make_directories(FOLDER, 0o700)
+    if host.free_bytes(FOLDER) > 2 * host.stat(path).st_size:
+        host.write(copy, host.read(path), 0o600)
 
 
 def put_back(host: Any) -> List[str]:
-    """The files made what they were when they last worked; the paths of those that were changed."""
+    """The files, and the image, made what they were when they last worked; the paths of those that were changed."""
     changed = []
-    for path, text in last(host).items():
+    for path, text in sorted(last(host).items()):
         if path not in FILES or _text(host, path) == text:
             continue
         if text is None:
@@ -45,7 +61,24 @@ def put_back(host: Any) -> List[str]:
         else:
             host.write(path, text.encode("utf-8", "surrogateescape"))
         changed.append(path)
-    return sorted(changed)
+    return changed + _put_image_back(host)
+
+
+def _put_image_back(host: Any) -> List[str]:
+    """After the files, so that it is newer than they are: kdumpctl then takes it as it is."""
+    try:
+        path = kdumpctl_image.place_of(host)
+    except KdumpError:
+        return []
+    copy = _copy_of(path)
+    if not host.is_file(copy):
+        return []
+    host.write(path, host.read(copy), 0o600)
+    return [path]
+
+
+def _copy_of(path: str) -> str:
+    return FOLDER + "/" + path.rpartition("/")[2]
 
 
 def before_write(host: Any, path: str, plan: Plan) -> Plan:

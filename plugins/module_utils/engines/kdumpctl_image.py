@@ -123,6 +123,13 @@ def place(host: Any, release: str, kernel: str) -> str:
     return "%s/initramfs-%skdump.img" % (ELSEWHERE, release)
 
 
+def place_of(host: Any) -> str:
+    """Where kdumpctl writes the image by its configuration as it is; KdumpError without a kernel."""
+    settings = configuration(host).settings
+    release = release_of(host, settings)
+    return place(host, release, find_kernel(host, release, settings))
+
+
 def _is_read_only(host: Any, folder: str) -> bool:
     try:
         mount = mounts.holding(

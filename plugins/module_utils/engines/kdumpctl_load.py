@@ -264,11 +264,10 @@ def _restore(host: Any, previous: Optional[Loaded]) -> Problem:
         return Problem("What was loaded before is still loaded.", "")
     changed = kdumpctl_good.put_back(host)
     if not changed:
-        return Problem(
-            "%s Its configuration is not the reason, or none that worked is known." % _UNPROTECTED, _RUN_AGAIN
-        )
+        return Problem("%s What worked before is not known, or is what failed." % _UNPROTECTED, _RUN_AGAIN)
     files = " and ".join(changed)
     try:
+        kdumpctl_unit.unload(host)  # of a start that was said to have succeeded the unit is active
         kdumpctl_unit.start(host)
     except KdumpError as error:
         return Problem("%s %s was put back to what last worked, and that did not load either: %s"
