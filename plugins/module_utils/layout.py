@@ -11,7 +11,7 @@ TRIGGERS = "/etc/sysctl.d/90-vmcore-kdump.conf"  # written by the role (kdump_tr
 STATE_DIR = "/var/lib/vmcore-kdump"
 IMAGE_DIR = STATE_DIR + "/images"  # <release>-<first 16 hex digits of the digest>.img, its manifest beside it as .json
 ENGINE_DIRS = [  # what is known of the other engines' images, and the files with which they last loaded
-    STATE_DIR + "/" + name for name in ("kdumpctl", "kdump-tools/good", "kdump-tools")
+    STATE_DIR + "/" + name for name in ("kdumpctl/good", "kdumpctl", "kdump-tools/good", "kdump-tools")
 ]
 PROOF = STATE_DIR + "/proof.json"
 RUN_DIR = "/run/vmcore-kdump"
