@@ -181,16 +181,17 @@ class ActionModule(ActionBase):
         if read["verdict"] != "complete":
             raise Failure(
                 f"{self._name} came back with {dump['path']}, which is {read['verdict']}: "
-                f"{' '.join(read['problems'])} {told_by_capture(dump)}", **known
+                f"{' '.join(read['problems'])} {told_by_capture(dump, after['engine'])}", **known
             )  # fmt: skip
         if not dump["marked"]:
             raise Failure(
-                f"{dump['path']} is whole, and {dump['directory']}/vmcore-dmesg.txt does not hold the marker of this crash "
-                f"({marker}): it is of another crash, or its log was lost. It says: {dump['panic'] or 'nothing'}", **known
+                f"{dump['path']} is whole, and the kernel's log beside it does not hold the marker of this crash ({marker}): "
+                f"it is of another crash, or its log was lost. It says: {dump['panic'] or 'nothing'}", **known
             )  # fmt: skip
         if dump["path"].endswith("-incomplete") or (dump["capture"] or {}).get("status"):
             raise Failure(
-                f"{dump['path']} reads as whole, and the capture kernel says that the dump failed. {told_by_capture(dump)}",
+                f"{dump['path']} reads as whole, and the capture kernel says that the dump failed. "
+                f"{told_by_capture(dump, after['engine'])}",
                 **known
             )  # fmt: skip
         captured_by = (dump["capture"] or {}).get("digest", before["inputs"]["digest"])
@@ -211,7 +212,8 @@ class ActionModule(ActionBase):
                 f"target. Its console says which; a larger crashkernel= helps against the first two."
             )
         return " ".join(
-            f"{dump['directory']} holds {', '.join(dump['files'])}. {told_by_capture(dump)}" for dump in new
+            f"{dump['directory']} holds {', '.join(dump['files'])}. {told_by_capture(dump, after['engine'])}"
+            for dump in new
         )
 
     def _deep(self, path: str) -> dict[str, Any]:
@@ -240,9 +242,11 @@ def sentences(reasons: list[dict[str, Any]]) -> str:
     return " ".join(f"{reason['message']} {reason['hint']}" for reason in reasons)
 
 
-def told_by_capture(dump: dict[str, Any]) -> str:
-    """What capture.json says of a capture that went wrong."""
+def told_by_capture(dump: dict[str, Any], engine: str) -> str:
+    """What capture.json, which the native engine writes, says of a capture that went wrong."""
     capture = dump["capture"]
+    if capture is None and engine != "native":
+        return "What was written beside it, or the console, says more (kexec-dmesg.log with kdumpctl)."
     if capture is None:
         return (
             "There is no capture.json: the capture kernel was stopped before its end (out of memory, or a power cut)."

@@ -16,7 +16,7 @@ from ansible_collections.vmcore.kdump.plugins.action import crash_test
 OLD, NEW = "/var/crash/127.0.0.1-2026-11-20-08:00:00", "/var/crash/127.0.0.1-2026-11-24-10:30:00"
 INPUTS = {"release": "6.12", "digest": "a" * 64, "reserved_bytes": 134217728, "cmdline": "nr_cpus=1"}
 HOST = {
-    "readiness": "armed", "reasons": [{"message": "No crash test has been made.", "hint": "Make one."}],
+    "engine": "native", "readiness": "armed", "reasons": [{"message": "No crash test has been made.", "hint": "Make one."}],
     "boot_id": "boot-1", "inputs": INPUTS, "image": {"digest": "a" * 64, "current": True},
     "target": {"directory": "/var/crash"}, "can_panic": True, "dump_directories": [OLD], "vmcores": [],
 }  # fmt: skip
@@ -45,10 +45,12 @@ class Guest:
         self.dies = True
         self.path = NEW + "/vmcore"
         self.calls = []
+        self.engines = set()
         self.clock = 0.0
 
     def execute(self, module_name, module_args, task_vars=None):
         part = module_args.get("host_part", {})
+        self.engines.add(module_args.get("engine"))
         self.calls.append(part.get("phase", module_name))
         if module_name == "vmcore.kdump.vmcore_info":
             assert module_args == {"paths": [self.path], "deep": True}
@@ -200,6 +202,21 @@ def test_a_dump_that_is_not_whole():
     guest = Guest()
     guest.deep = {"verdict": "incomplete", "problems": ["The status says that it was not finished."]}
     fails(guest, "which is incomplete: The status says that it was not finished.", VERIFY)
+
+
+def test_an_engine_whose_capture_kernel_writes_no_report():
+    guest = Guest()
+    dump = dict(DUMP, path=NEW + "/dump.202611241030", capture=None)
+    guest.path = dump["path"]
+    guest.after.update(vmcores=[dump], engine="kdump-tools")
+    result = run(guest, engine="kdump-tools")
+    assert not result.get("failed") and guest.engines == {"kdump-tools", None}, result  # vmcore_info has none
+    assert (result["proof"]["seconds_to_capture"], result["proof"]["memory_low_water"]) == (None, None)
+    guest = Guest()
+    guest.path, guest.deep = dump["path"], {"verdict": "incomplete", "problems": []}
+    guest.after.update(vmcores=[dump], engine="kdump-tools")
+    said = run(guest, engine="kdump-tools")["msg"]
+    assert "the console" in said and "capture.json" not in said
 
 
 def test_a_dump_of_another_crash():
