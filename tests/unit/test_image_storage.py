@@ -41,6 +41,22 @@ def test_a_partition_of_a_virtio_disk(machine):
     )  # fmt: skip
 
 
+def test_what_supplies_a_disk_comes_along(machine):
+    """On boards with an ARM or RISC-V processor a controller waits for its clock and its phy."""
+    phy, clock = "/sys/devices/platform/soc/phy.0", "/sys/devices/platform/clock"
+    disk = machine.virtio_disk()
+    machine.link(PCI + "/0000:00:04.0/supplier:platform:phy.0/supplier", phy)
+    machine.driver(phy, "phy_usb")
+    machine.link(phy + "/supplier:platform:clock/supplier", clock)
+    machine.driver(clock, "clk_soc")
+    machine.link(clock + "/supplier:platform:phy.0/supplier", phy)  # cycles are broken, not endless
+    machine.partition(disk)
+    root_on(machine, "254:1")
+    target = found(machine)
+    assert target.modules == ["ext4", "virtio_blk"]
+    assert target.aliases == ["pci:v00001AF4d00001001sv00001AF4sd00000002bc01sc00i00", "phy_usb", "clk_soc"]
+
+
 def test_the_quota_format_that_ext4_would_ask_modprobe_for_is_brought_along(machine):
     machine.partition(machine.virtio_disk())
     machine.mkdir("/sys/module/quota_v2")

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Running programs. Private to this collection."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -39,12 +40,17 @@ def run(argv: List[str], timeout: Optional[float] = None, stdin: Optional[bytes]
         try:
             out, err = process.communicate(b"" if stdin is None else stdin, timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            _end(process.pid)
             return Result(argv, -1, "", "%s did not end within %s seconds" % (argv[0], timeout))
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            _end(process.pid)
             raise
     return Result(argv, process.returncode, _text(out), _text(err))
+
+
+def _end(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def _text(data: bytes) -> str:

@@ -15,6 +15,7 @@ MODULES = "usr/lib/kdump/"
 _COMPRESSION = 5  # level 6 takes half as long again for one part in a hundred
 # File systems are mounted over these in the capture kernel (init.SCRIPT): nothing of the image is seen there.
 _COVERED = ("dev", "kdump", "proc", "run", "sys", "tmp")
+_OURS = ("/init", "/etc/kdump/digest", "/etc/kdump/modules", "/etc/kdump/plan")
 # The image is always laid out with everything under /usr.
 _MERGED = ("bin", "sbin", "lib", "lib64")
 
@@ -221,6 +222,13 @@ def hook(host: Any, contents: Contents, path: str, option: str) -> None:
         raise fail(
             "%s %s lies where the capture kernel mounts a file system of its own (%s)." % (option, path, real),
             "Move the file, for example to /etc/kdump or /usr/local/sbin.",
+            option,
+            path,
+        )
+    if real in _OURS or path in _OURS:
+        raise fail(
+            "%s %s has the name of a file that the capture image has of its own." % (option, path),
+            "Give the file another name.",
             option,
             path,
         )

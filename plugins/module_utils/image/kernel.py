@@ -12,6 +12,7 @@ _FOLDERS = ("/boot", "/boot/efi", "/efi", "/")  # kdump-utils, kdump-lib.sh: pre
 _CONFIG = {
     "CONFIG_CRASH_DUMP": "start in reserved memory after a panic",
     "CONFIG_PROC_VMCORE": "show the crashed kernel's memory as /proc/vmcore",
+    "CONFIG_BINFMT_SCRIPT": "run a script as its first process",
     "CONFIG_BLK_DEV_INITRD": "start from an initramfs",
     "CONFIG_RD_GZIP": "unpack a gzip-compressed initramfs",
     "CONFIG_DEVTMPFS": "make the device nodes",

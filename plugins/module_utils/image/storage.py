@@ -212,6 +212,7 @@ class _Walk:
     def __init__(self, host: Any) -> None:
         self._host = host
         self._seen: List[str] = []
+        self._seen_devices: List[str] = []
         self.kind = ""
         self.device = ""
         self.uuid = ""
@@ -388,20 +389,27 @@ class _Walk:
                 return
         self.up_to_the_bus(node)
 
-    def up_to_the_bus(self, node: str) -> None:
-        """The drivers of a device and of every device that it is on."""
+    def up_to_the_bus(self, node: str, needed: bool = True) -> None:
+        """The drivers of a device and of every device that it is on.
+
+        Those of devices that supply it (clocks, power, phys) come along where the kernel has them.
+        """
         here = node
-        while here.startswith("/sys/devices/"):
-            self._device(here)
+        while here.startswith("/sys/devices/") and here not in self._seen_devices:
+            self._seen_devices.append(here)
+            self._device(here, self.modules if needed else self.aliases)
+            for name in self._host.listdir(here):
+                if name.startswith("supplier:"):  # Documentation/ABI/testing/sysfs-devices-supplier
+                    self.up_to_the_bus(self._host.realpath(here + "/" + name + "/supplier"), needed=False)
             here = here.rsplit("/", 1)[0]
 
-    def _device(self, node: str) -> None:
+    def _device(self, node: str, modules: List[str]) -> None:
         transport = self._text(node + "/transport")
         if transport not in ("", "pcie", "apple-nvme") and re.fullmatch(r"nvme\d+", node.rsplit("/", 1)[-1]):
             self._refuse("an NVMe disk behind a network (%s)" % transport)
         module = self._host.readlink(node + "/driver/module")
         if module is not None:
-            self.modules.append(module.rsplit("/", 1)[-1])
+            modules.append(module.rsplit("/", 1)[-1])
         elif self._text(node + "/modalias"):
             # Built in now, perhaps a module of the kernel that the image is for.
             self.aliases.append(self._text(node + "/modalias"))
