@@ -10,8 +10,11 @@ short_description: What arms a host at boot and keeps it armed
 version_added: 0.1.0
 author: The vmcore.kdump authors (@vmcore)
 description:
-  - Installs a program of one file, made of this collection's own code, and the systemd unit C(vmcore-kdump.service),
-    which has it build the capture image at boot if that is not fresh, and load it.
+  - One engine (O(engine)) arms a host. The others are kept from starting at boot and from loading by themselves; what they
+    have loaded stays until M(vmcore.kdump.kexec) loads over it. C(kdumpctl) and C(kdump-tools) are the distribution's, of
+    which this module enables the unit.
+  - For C(native) it installs a program of one file, made of this collection's own code, and the systemd unit
+    C(vmcore-kdump.service), which has it build the capture image at boot if that is not fresh, and load it.
   - Installs hooks for kernel packages (C(/etc/kernel)), which build the image of a kernel when it is installed and
     remove it with the kernel. They never fail a kernel's installation.
   - Installs a udev rule that loads anew after CPUs or memory were added or removed, where the kernel does not do that
@@ -30,10 +33,11 @@ options:
     default: auto
   state:
     description:
-      - V(present) installs everything and enables the unit.
-      - V(disabled) installs everything, does not start the unit at boot, and unloads what this collection has loaded.
-      - V(absent) leaves nothing behind, neither the capture images nor the proof of the last crash test, and unloads
-        what this collection has loaded. C(/etc/kdump.conf) and C(/etc/sysconfig/kdump) stay.
+      - V(present) installs everything and enables the engine's unit.
+      - V(disabled) does not start the unit at boot, nor that of any other engine, and unloads what the engine has loaded.
+      - V(absent) leaves nothing of this collection behind, neither the capture images nor the proof of the last crash test,
+        disables the unit, and unloads what the engine has loaded. C(/etc/kdump.conf), C(/etc/sysconfig/kdump),
+        C(/etc/default/kdump-tools) and the packages of a distribution stay.
       - On a host where C(kernel.kexec_load_disabled) is 1 the loaded kernel stays until the next boot.
     type: str
     choices: [present, disabled, absent]
@@ -43,6 +47,10 @@ options:
 EXAMPLES = r"""
 - name: Arm the host at every boot
   vmcore.kdump.boot:
+
+- name: Hand it over to kdump-utils
+  vmcore.kdump.boot:
+    engine: kdumpctl
 
 - name: Do not arm it at boot
   vmcore.kdump.boot:
@@ -55,7 +63,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 program:
-  description: The program that the unit runs, as it is now. In check mode, as it was found.
+  description: The program that C(vmcore-kdump.service) runs, as it is now. In check mode, as it was found.
   returned: success
   type: dict
   contains:
@@ -66,8 +74,13 @@ program:
     digest:
       description: The sha256 of its bytes. Empty if it is not installed.
       type: str
+unit:
+  description: What arms the host at boot with this engine.
+  returned: success
+  type: str
+  sample: vmcore-kdump.service
 enabled:
-  description: Whether systemd starts the unit at boot.
+  description: Whether systemd starts it at boot.
   returned: success
   type: bool
 actions:

@@ -10,14 +10,16 @@ short_description: Builds the image that the capture kernel runs
 version_added: 0.1.0
 author: The vmcore.kdump authors (@vmcore)
 description:
-  - Builds the small initramfs in which a capture kernel saves a vmcore after a panic, from this host's own files - a
-    shell and basic tools (busybox's where it is installed), makedumpfile, the kernel modules of the disks under the
-    dump path, and what C(kdump.conf) adds. Needs neither dracut nor initramfs-tools, and runs in seconds.
-  - Images lie in C(/var/lib/vmcore-kdump/images), each named by the digest of everything that went into it. Nothing is
-    built while the image of today's inputs is there and whole.
+  - Builds the initramfs in which a capture kernel saves a vmcore after a panic, if what it is made of has changed.
+  - With the engine C(native) it is small, and built from this host's own files - a shell and basic tools (busybox's where
+    it is installed), makedumpfile, the kernel modules of the disks under the dump path, and what C(kdump.conf) adds. That
+    needs neither dracut nor initramfs-tools, and runs in seconds. With the others the distribution's tools build it, and
+    this module watches all that goes in, some of which these tools overlook.
+  - Images of C(native) lie in C(/var/lib/vmcore-kdump/images), each named by the digest of everything that went into it.
+    Nothing is built while the image of today's inputs is there and whole.
   - Everything is checked before anything is written. A dump target that the image could not reach is refused by name,
-    for such an image would only fail in a crash. Supported are mounted ext2, ext3, ext4, xfs and btrfs file systems
-    on disks, partitions, linear and striped LVM volumes and MD arrays.
+    for such an image would only fail in a crash. Supported by C(native) are mounted ext2, ext3, ext4, xfs and btrfs file
+    systems on disks, partitions, linear and striped LVM volumes and MD arrays.
   - Creates the dump path if it is not there.
   - Loads nothing; M(vmcore.kdump.kexec) does.
 requirements:
@@ -30,7 +32,8 @@ options:
   kernel:
     description:
       - The release of the kernel that will capture, as in C(/lib/modules).
-      - By default C(KDUMP_KERNELVER) of C(/etc/sysconfig/kdump), or else the running kernel.
+      - By default C(KDUMP_KERNELVER) of C(/etc/sysconfig/kdump), or else the running kernel. With C(kdumpctl) it can be no
+        other.
     type: str
   engine:
     description:
@@ -41,7 +44,9 @@ options:
     choices: [auto, native, kdumpctl, kdump-tools]
     default: auto
   conf:
-    description: The kdump.conf that says where to dump and how. Without the file the defaults of kdump.conf(5) hold.
+    description:
+      - The kdump.conf that says where to dump and how. Without the file the defaults of kdump.conf(5) hold.
+      - Another than the default is for C(native) alone.
     type: path
     default: /etc/kdump.conf
   force:
