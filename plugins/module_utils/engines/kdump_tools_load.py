@@ -11,10 +11,10 @@ import datetime
 import re
 from typing import Any, Dict, List, Mapping, Optional
 
-from .. import cmdline, kexec, kexec_cmdline, kexec_kernel, kexec_state, layout, sysconfig
+from .. import cmdline, kexec, kexec_cmdline, kexec_kernel, kexec_memory, kexec_state, layout, sysconfig
 from ..image import store
 from ..image.contents import sha256_of
-from ..kexec_errors import MIB, Facts, explain
+from ..kexec_errors import Facts, explain
 from ..kexec_state import Loaded
 from ..plan import Plan, Step
 from ..problems import KdumpError, Parts, Problem, fail, shown
@@ -25,7 +25,6 @@ from .driver import Configuration
 UNIT = "kdump-tools.service"
 GOOD = images.STATE + "/good/kdump-tools"  # /etc/default/kdump-tools as it was at the last load that succeeded
 _UNIT_SECONDS = 300
-_MARGIN = 8 * MIB  # as kexec._MARGIN
 # sed -re 's/(^| )(crashkernel|hugepages|hugepagesz|abm)=[^ ]*//g'
 _TAKEN_OUT = re.compile(r"(^| )(crashkernel|hugepages|hugepagesz|abm)=[^ ]*")
 _COMMAND = re.compile(r'--command-line="(?P<cmdline>.*)"(?: --initrd=(?P<initrd>\S+))? (?P<kernel>\S+)\s*$')
@@ -159,7 +158,8 @@ def _kernel_problems(host: Any, kernel: str, line: str, image: Optional[store.Ma
     file = parts.of(None, kexec_kernel.inspect, kernel, head, host.stat(kernel).st_size, host.kernel.machine)
     if file is None:
         return parts.errors
-    needed, reserved = file.memory + (image.bytes if image else 0) + _MARGIN, kexec_state.reserved_bytes(host)
+    size, unpacked = (image.bytes, images.unpacked(host, image.release)) if image else (0, 0)
+    needed, reserved = kexec_memory.least(file.memory, size, unpacked), kexec_state.reserved_bytes(host)
     problems = kexec_cmdline.problems(line, host.kernel.machine, file.cmdline_max, True)
     return problems + ([explain(12, Facts(reserved=reserved, needed=needed))] if 0 < reserved < needed else [])
 
