@@ -20,8 +20,8 @@ FOREIGN = re.compile(r"(dracut|Pseudo-terminal|mount\.nfs|Dump_level|Couldn't fi
 def commands():
     """[(line of kdump.conf set before, command, output, exit code)]"""
     conf = ""
-    for block in re.split(r"^(?=\$ )", TRANSCRIPT, flags=re.MULTILINE)[1:]:
-        command, _, rest = block[2:].partition("\n")
+    for block in ("\n" + TRANSCRIPT).split("\n$ ")[1:]:
+        command, _, rest = block.partition("\n")
         out, _, after = rest.rpartition("[exit ")
         yield conf, command, out, int(after.split("]")[0])
         conf = "".join(re.findall(r"^## kdump.conf: (.*)$", after, re.MULTILINE))

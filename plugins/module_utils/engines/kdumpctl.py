@@ -117,7 +117,7 @@ def recommended(host: Any) -> Optional[Recommendation]:
 def _default(host: Any) -> Optional[crashkernel.Crashkernel]:
     if host.which("kdumpctl") is None:
         return None
-    done = host.run(["kdumpctl", "get-default-crashkernel", "kdump"], timeout=120)
+    done = host.run(["kdumpctl", "get-default-crashkernel", "kdump"], timeout=900)  # it waits for a build at boot
     words = done.out.split()
     if done.rc or not words or not _VALUE.match(words[-1]):
         return None

@@ -34,7 +34,7 @@ def plan(
     if params.get("force") or present is None or present.digest != recipe.digest:
         steps.append(Step(
             "build the capture image %s with kdumpctl" % recipe.path,
-            lambda target: outcome.update(manifest=build(target, release, configuration)),
+            lambda target: outcome.update(manifest=build(target, recipe, configuration)),
             _describe(present.inputs if present else []), _describe(recipe.inputs),
         ))  # fmt: skip
     return Plan(steps)
@@ -67,7 +67,7 @@ def report(host: Any, release: str, configuration: Configuration, outcome: Mappi
     """What the module says."""
     recipe, built = outcome.get("recipe"), outcome.get("manifest")
     present: Optional[store.Manifest] = kdumpctl_image.present(host, release, configuration) if recipe else None
-    wanted = built or recipe  # kdumpctl's own ssh may have added to known_hosts while it built
+    wanted = built or recipe
     return {
         "path": recipe.path if recipe else "",
         "digest": wanted.digest if wanted else "",
@@ -77,9 +77,8 @@ def report(host: Any, release: str, configuration: Configuration, outcome: Mappi
     }
 
 
-def build(host: Any, release: str, configuration: Configuration) -> store.Manifest:
+def build(host: Any, recipe: kdumpctl_image.Recipe, configuration: Configuration) -> store.Manifest:
     """`kdumpctl rebuild`, and a look at what came of it. On failure everything is put back that last worked."""
-    recipe = kdumpctl_image.observe(host, release, configuration)
     kdumpctl_good.keep_image(host, recipe.path)
     before = kdumpctl_image.fingerprint(host, recipe.path)
     started = host.monotonic()
@@ -92,8 +91,10 @@ def build(host: Any, release: str, configuration: Configuration) -> store.Manife
         message = "\n  ".join([what + " It said:"] + said[-20:]) + "\n" if said else what
         raise KdumpError([Problem(message, kdumpctl_unit.hint(said))] + _go_back(host))
     seconds = round(host.monotonic() - started, 2)
-    after = kdumpctl_image.observe(host, release, configuration)
-    made = after if kdumpctl_image.is_newer(host, after) else recipe
+    made = recipe
+    if configuration.conf.target.kind == "ssh":  # kdumpctl's own connection may have added to known_hosts
+        after = kdumpctl_image.observe(host, recipe.release, configuration)
+        made = after if kdumpctl_image.is_newer(host, after) else recipe
     found = kdumpctl_image.manifest(made, sha256_of(host, made.path), host.stat(made.path).st_size, seconds)
     kdumpctl_image.record(host, found)
     return found

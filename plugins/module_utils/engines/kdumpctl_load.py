@@ -88,6 +88,7 @@ class _Today(NamedTuple):
     """What loading today comes to. `built`: the image that is there is today's."""
 
     state: Loaded
+    recipe: kdumpctl_image.Recipe
     built: bool
 
 
@@ -110,7 +111,7 @@ def plan(host: Any, configuration: Configuration, params: Mapping[str, Any]) -> 
     if today is not None and today.built and present is not None and _same(present, today.state):
         return Plan([])
     return Plan([Step(
-        "load the capture kernel with %s" % kdumpctl_unit.UNIT, lambda target: _load(target, configuration),
+        "load the capture kernel with %s" % kdumpctl_unit.UNIT, lambda target: _load(target, configuration, today),
         _shown(present) if present else "", _shown(today.state) if today else "",
     )])  # fmt: skip
 
@@ -124,7 +125,7 @@ def _today(host: Any, configuration: Configuration) -> _Today:
         "crash", recipe.kernel, recipe.kernel_sha256, recipe.path, image.sha256 if image is not None and built else "",
         recipe.digest, command_line(host, configuration.settings), "",
     )  # fmt: skip
-    return _Today(state, built)
+    return _Today(state, recipe, built)
 
 
 def _same(present: Loaded, wanted: Loaded) -> bool:
@@ -217,11 +218,11 @@ def _unload(host: Any) -> None:
     host.remove(layout.LOADED)
 
 
-def _load(host: Any, configuration: Configuration) -> None:
+def _load(host: Any, configuration: Configuration, today: Optional[_Today]) -> None:
     """Build what is not built, then unload and start; on failure go back to what worked, and report both."""
     _reach_server(host, configuration)
-    if not _today(host, configuration).built:
-        kdumpctl_build.build(host, kdumpctl_image.release_of(host, configuration.settings), configuration)
+    if today is not None and not today.built:
+        kdumpctl_build.build(host, today.recipe, configuration)
     previous = kexec_state.last_load(host)
     host.remove(layout.LOADED)
     try:
