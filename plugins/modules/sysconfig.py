@@ -102,9 +102,14 @@ warnings:
 """
 
 from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_state
-from ansible_collections.vmcore.kdump.plugins.module_utils.engines.kdumpctl_good import before_write
+from ansible_collections.vmcore.kdump.plugins.module_utils.engines import kdump_tools_load, kdumpctl_good
 from ansible_collections.vmcore.kdump.plugins.module_utils.sysconfig import decide, report
 from ansible_collections.vmcore.kdump.plugins.module_utils.wishes import secrets
+
+
+def plan(host, params):
+    wanted = kdumpctl_good.before_write(host, params["path"], decide(host, params))
+    return kdump_tools_load.before_write(host, params["path"], wanted)
 
 
 def main():
@@ -114,7 +119,7 @@ def main():
             settings=dict(type="dict", default={}),
             remove=dict(type="list", elements="str", default=[]),
         ),
-        lambda host, params: before_write(host, params["path"], decide(host, params)),
+        plan,
         report,
         secrets=lambda params: secrets(params["settings"]),
     )

@@ -7,7 +7,12 @@ import sys
 import pytest
 
 from ansible_collections.vmcore.kdump.plugins.module_utils import engine, kexec_state, layout, sysconfig
-from ansible_collections.vmcore.kdump.plugins.module_utils.engines import kdump_tools, kdump_tools_boot
+from ansible_collections.vmcore.kdump.plugins.module_utils.engines import (
+    kdump_tools,
+    kdump_tools_boot,
+    kdump_tools_load,
+)
+from ansible_collections.vmcore.kdump.plugins.module_utils.plan import Plan, Step
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Missing
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "contract"))
@@ -240,6 +245,28 @@ def test_a_load_that_fails_puts_the_last_good_file_back(armed):
     assert armed.is_loaded() and kdump_tools.loaded(armed).cmdline.endswith(APPEND)
 
 
+def test_without_a_good_file_what_was_loaded_is_loaded_again_by_itself(armed):
+    armed.remove(layout.LOADED)
+    armed.remove(kdump_tools_load.GOOD)
+    put_settings(armed, KDUMP_KEXEC_ARGS="--no-such-option", KDUMP_CMDLINE_APPEND="x")
+    message = messages_of(load, armed)
+    assert "unrecognized option" in message and "is loaded again" in message
+    found = kdump_tools.loaded(armed)
+    assert found.method == "kdump-tools" and found.cmdline.endswith(APPEND)
+
+
+def test_the_file_that_has_loaded_is_kept_before_the_first_write(armed):
+    armed.remove(kdump_tools_load.GOOD)
+    before = armed.read(FILE)
+    write = Plan([Step("write", lambda host: put_settings(host, KDUMP_CMDLINE_APPEND="x"))])
+    plan = kdump_tools_load.before_write(armed, FILE, write)
+    assert len(plan.steps) == 2
+    plan.apply(armed)
+    assert armed.read(kdump_tools_load.GOOD) == before != armed.read(FILE)
+    assert kdump_tools_load.before_write(armed, FILE, write) is write, "what is there now has not loaded"
+    assert kdump_tools_load.before_write(armed, "/etc/sysconfig/kdump", write) is write
+
+
 def test_a_load_that_fails_over_the_native_engines_loads_that_again(host):
     build(host)
     kdump_tools.boot_plan(host, "present").apply(host)
@@ -427,7 +454,7 @@ def test_wrong_variables_stand_in_the_way_of_a_capture(host, settings, option, s
 
 
 def test_a_value_that_is_no_utf8_is_told(host):
-    host.put(FILE, b"USE_KDUMP=1\nKDUMP_CMDLINE_APPEND=\"a=\xff\"\n")
+    host.put(FILE, b'USE_KDUMP=1\nKDUMP_CMDLINE_APPEND="a=\xff"\n')
     message = messages_of(kdump_tools.wanted_digest, host, debian.RELEASE, kdump_tools.configuration(host))
     assert "KDUMP_CMDLINE_APPEND=a=\\xff is no UTF-8" in message
 

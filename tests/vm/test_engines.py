@@ -77,10 +77,10 @@ def test_systemd_and_dash_read_the_same(armed):
 def test_a_setting_that_does_not_load_is_taken_back(armed):
     """The last file that loaded is put back, and what it says is loaded."""
     before = armed.info(engine=KDUMP_TOOLS)["loaded"]
-    armed.ssh("sed -i 's/^#*KDUMP_KEXEC_ARGS=.*/KDUMP_KEXEC_ARGS=--no-such-option/' /etc/default/kdump-tools")
-    armed.ssh("echo KDUMP_CMDLINE_APPEND=other >>/etc/default/kdump-tools")
+    settings = {"KDUMP_KEXEC_ARGS": "--no-such-option", "KDUMP_CMDLINE_APPEND": "other"}
+    armed.module("sysconfig", path="/etc/default/kdump-tools", settings=settings)
     result = armed.module("kexec", engine=KDUMP_TOOLS)
-    assert result["failed"] and "put back" in result["msg"], result
+    assert result["failed"] and "unrecognized option" in result["msg"] and "put back" in result["msg"], result
     after = armed.info(engine=KDUMP_TOOLS)
     assert after["readiness"] == "armed", after["reasons"]
     assert after["loaded"]["cmdline"] == before["cmdline"]

@@ -223,7 +223,7 @@ def load(host: Any, goal: Loaded) -> None:
     except KdumpError as error:
         raise KdumpError(error.problems + _back(host, previous)) from error
     kexec_state.write_state(host, goal._replace(method=variables.NAME, loaded_at=_moment(host.now())))
-    host.write(GOOD, host.read(variables.PATH), 0o600)
+    _keep(host, host.read(variables.PATH))
 
 
 def restart(host: Any, line: str) -> None:
@@ -233,10 +233,9 @@ def restart(host: Any, line: str) -> None:
     if kexec_state.is_loaded(host):
         host.kexec_unload(True)
     result = host.run(["systemctl", "restart", UNIT], timeout=_UNIT_SECONDS)
-    journal = host.run(["journalctl", "-u", UNIT, "-b", "-n", "20", "--no-pager", "-o", "cat"]).out
     if not kexec_state.is_loaded(host):
         said = (result.err or result.out).strip() or "its exit code was %d" % result.rc
-        raise fail("%s has loaded nothing (%s). Its journal ends with:\n%s" % (UNIT, said, journal.strip()),
+        raise fail("%s has loaded nothing (%s). Its journal says:\n%s" % (UNIT, said, _journal(host)),
                    "Mend what it says there, then run again.")  # fmt: skip
     match = _COMMAND.search(host.read_text(path, ""))
     if not match or cmdline.split(match.group("cmdline")) != cmdline.split(line):
@@ -244,21 +243,51 @@ def restart(host: Any, line: str) -> None:
                    "See kdump-config show; another program may have changed %s." % variables.PATH)  # fmt: skip
 
 
+def _journal(host: Any) -> str:
+    """What the unit said at its last start. kexec's page of usage comes after what it does not like."""
+    text = host.run(["journalctl", "-u", UNIT, "-b", "-n", "200", "--no-pager", "-o", "cat"]).out
+    said = text.rstrip("\n").rpartition("\nStarting ")[2].splitlines()
+    return "\n".join(said if len(said) <= 20 else said[:10] + ["…"] + said[-5:])
+
+
+def before_write(host: Any, path: str, plan: Plan) -> Plan:
+    """The plan of a module that writes the file, with a step in front that keeps the one that has loaded until then.
+
+    On a host that kdump-tools has armed at its boot nobody has done so.
+    """
+    if path != variables.PATH or not plan.changed or not host.is_file(path) or not _is_active(host):
+        return plan
+    written, now = host.stat(record(host)), host.read(path)
+    if not kexec_state.is_loaded(host) or written is None or host.stat(path).st_ctime_ns > written.st_mtime_ns:
+        return plan
+    if host.is_file(GOOD) and host.read(GOOD) == now:
+        return plan
+    return Plan([Step("keep the %s that has loaded" % path, lambda host: _keep(host, now))] + plan.steps)
+
+
+def _keep(host: Any, text: bytes) -> None:
+    host.make_directories(GOOD.rpartition("/")[0], 0o700)
+    host.write(GOOD, text, 0o600)
+
+
 def _back(host: Any, previous: Optional[Loaded]) -> List[Problem]:
     """After a failed load: protect the host as it was, and say how that went."""
-    if previous is not None and previous.method != variables.NAME:
-        return [kexec.restore(host, "crash", previous)]
+    problems = []
     good, now = host.read_text(GOOD, ""), host.read_text(variables.PATH, "")
-    if previous is None or not good or good == now:
-        return [Problem("No capture kernel is loaded now: a crash would leave no vmcore.", "")]
-    host.write(variables.PATH, good.encode("utf-8", "surrogateescape"))
-    try:
-        restart(host, previous.cmdline)
-    except (KdumpError, OSError) as error:
-        return [Problem("%s was put back to what last loaded, and that did not load either: %s" % (variables.PATH, error),
-                        "No capture kernel is loaded now: a crash would leave no vmcore.")]  # fmt: skip
-    kexec_state.write_state(host, previous)
-    return [Problem("%s was put back to what last loaded, and that is loaded again." % variables.PATH, "")]
+    if previous is not None and previous.method == variables.NAME and good not in ("", now):
+        host.write(variables.PATH, good.encode("utf-8", "surrogateescape"))
+        try:
+            restart(host, previous.cmdline)
+            kexec_state.write_state(host, previous)
+            return [Problem("%s was put back to what last loaded, and that is loaded again." % variables.PATH, "")]
+        except (KdumpError, OSError) as error:
+            message = "%s was put back to what last loaded, and that did not load either: %s" % (variables.PATH, error)
+            problems = [Problem(message, "")]
+    problems.append(kexec.restore(host, "crash", previous))
+    again = kexec_state.last_load(host)
+    if previous is not None and again is not None:
+        kexec_state.write_state(host, again._replace(method=previous.method))
+    return problems
 
 
 def report(host: Any, present: Optional[Loaded]) -> Dict[str, Any]:
