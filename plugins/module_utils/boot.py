@@ -121,12 +121,14 @@ WantedBy=multi-user.target
 """
 
 # The core headers of a loaded kernel describe the CPUs and memory of the time of its load; where crash_hotplug is 1
-# the kernel keeps them up to date (Linux 6.6). TEST keeps this quiet while udev goes through all devices at boot.
+# the kernel keeps them up to date (Linux 6.6). The first TEST keeps this quiet while udev goes through all devices at
+# boot, the second one where another engine is in charge.
 _UDEV_RULE = """\
 # Written by the Ansible collection vmcore.kdump; changes are lost.
 SUBSYSTEM!="cpu|memory", GOTO="vmcore_kdump_end"
 ATTRS{{crash_hotplug}}=="1", GOTO="vmcore_kdump_end"
 TEST!="{loaded}", GOTO="vmcore_kdump_end"
+TEST!="{link}", GOTO="vmcore_kdump_end"
 SUBSYSTEM=="cpu", ACTION=="add|remove", RUN+="/bin/systemctl --no-block reload-or-restart {unit}"
 SUBSYSTEM=="memory", ACTION=="online|offline", RUN+="/bin/systemctl --no-block reload-or-restart {unit}"
 LABEL="vmcore_kdump_end"

@@ -59,7 +59,8 @@ def observe(host: Any, wanted_engine: str, most_vmcores: int) -> Status:
     directory = parts.of(None, conf_check.dump_directory, host, found.conf) or ""
     facts = _facts(host, parts, name, found, release, entries, ram)._replace(image=image, dump_directory=directory)
     facts = facts._replace(
-        problems=found.problems + facts.problems, free_bytes=parts.of(None, _free_bytes, host, directory)
+        problems=found.problems + [problem for problem in facts.problems if problem not in found.problems],
+        free_bytes=parts.of(None, _free_bytes, host, directory),
     )
     verdict = readiness.judge(facts)
     vmcores = parts.of([], dumps.newest, host, directory, most_vmcores)
@@ -96,7 +97,7 @@ def _facts(
     reserved = parts.of(0, reservation.reserved_bytes, host)
     running = parts.of([], reservation.running_values, host)
     configured = entries.configured if entries else None
-    outcome = crashkernel.effective(running if configured is None else configured).explain(ram.bytes)
+    outcome = crashkernel.outcome(running if configured is None else configured, ram.bytes, host.kernel)
     building = Parts()
     digest = building.of(None, driver.wanted_digest, host, release, found)
     loading = Parts()
@@ -107,7 +108,7 @@ def _facts(
         release=release, engine=name, unit=driver.UNIT, reserved=reserved, configured=configured, running=running,
         expected=outcome.bytes, why_expected=outcome.why,
         reboot_required=configured is not None
-        and reservation.reboot_required(configured, running, reserved, ram.bytes),
+        and reservation.reboot_required(configured, running, reserved, ram.bytes, host.kernel),
         crash_loaded=parts.of(False, kexec.is_loaded, host), loaded=loaded, reload=reload,
         loaded_by=name if loaded else next((one.NAME for one in others if parts.of(None, one.loaded, host)), ""),
         unit_enabled=parts.of(False, driver.is_enabled, host),

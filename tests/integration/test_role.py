@@ -90,6 +90,13 @@ def test_passwords_reach_the_file_though_no_result_shows_them(tmp_path):
     assert given(asked, "sysconfig")["settings"] == {"KDUMP_SMTP_PASSWORD": "hush", "KDUMP_SMTP_USER": "kdump"}
 
 
+def test_a_host_is_looked_at_again_when_its_packages_are_there(tmp_path):
+    role = Role(tmp_path, dict(INFO, packages_missing=["kexec-tools"]))
+    asked, printed = role.run("--check")
+    assert [name for name, dummy in asked][:2] == ["info", "conf"], printed  # nothing is installed in check mode
+    assert "Would install: kexec-tools" in printed
+
+
 @pytest.mark.parametrize("state,modules", [
     ("disabled", ["info", "boot", "info"]), ("absent", ["info", "boot", "sysconfig", "crashkernel", "info"]),
 ])  # fmt: skip

@@ -305,5 +305,6 @@ def test_the_udev_rule_asks_the_kernel_first(host):
     bring(host, "present")
     lines = [line for line in host.read_text(layout.UDEV_RULE).splitlines() if not line.startswith("#")]
     assert 'ATTRS{crash_hotplug}=="1"' in lines[1] and layout.LOADED in lines[2]
-    assert all("RUN" not in line for line in lines[:3])
-    assert lines[-1] == 'LABEL="vmcore_kdump_end"' and all(lines[-1][6:] in line for line in lines[:3])
+    assert layout.UNIT_LINK in lines[3]
+    assert all("RUN" not in line for line in lines[:4])
+    assert lines[-1] == 'LABEL="vmcore_kdump_end"' and all(lines[-1][6:] in line for line in lines[:4])
