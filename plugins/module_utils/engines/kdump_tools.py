@@ -58,11 +58,7 @@ def wanted_digest(host: Any, release: str, configuration: Configuration) -> str:
 
 
 def image(host: Any, release: str) -> Optional[store.Manifest]:
-    try:
-        recipe: Optional[images.Recipe] = images.observe(host, release, configuration(host))
-    except KdumpError:
-        recipe = None
-    return images.manifest(host, release, recipe)
+    return images.current(host, release, configuration)
 
 
 def loaded(host: Any) -> Optional[kexec_state.Loaded]:

@@ -11,7 +11,7 @@ and kdump-config of kdump-tools 1.8.1 and 1.10.7.
 import hashlib
 import json
 import re
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional
 
 from .. import layout, mounts
 from ..image import collector, kernel, store
@@ -188,9 +188,9 @@ def _settings(configuration: Configuration) -> Dict[str, str]:
 
 
 # --- what is there -------------------------------------------------------------------------------------------------
-def manifest(host: Any, release: str, recipe: Optional[Recipe]) -> Optional[store.Manifest]:
-    """The image on disk. Its digest is that of the manifest of its build; of today's inputs (`recipe`) where it is
-    younger than all that it is made of, for the hook of a kernel package leaves no manifest; else ""."""
+def manifest(host: Any, release: str, today: Callable[[], Optional[Recipe]]) -> Optional[store.Manifest]:
+    """The image on disk. Its digest is that of the manifest of its build; of today's inputs where it is younger than all
+    that it is made of, for the hook of a kernel package leaves no manifest (only then they are asked for); else ""."""
     path = image_path(release)
     found = host.stat(path)
     if found is None or not host.is_file(path):
@@ -200,9 +200,22 @@ def manifest(host: Any, release: str, recipe: Optional[Recipe]) -> Optional[stor
     if known is not None and known.sha256 == sha256:
         return known
     unknown = store.Manifest(release, "", "", "", sha256, found.st_size, 0.0, {}, [], path)
+    recipe = today()
     if recipe is not None and found.st_mtime_ns > recipe.newest and found.st_size >= _LEAST:
         return _described(unknown, recipe)
     return unknown
+
+
+def current(host: Any, release: str, configuration: Callable[[Any], Configuration]) -> Optional[store.Manifest]:
+    """The same, for who has not looked at today's inputs."""
+
+    def today() -> Optional[Recipe]:
+        try:
+            return observe(host, release, configuration(host))
+        except KdumpError:
+            return None
+
+    return manifest(host, release, today)
 
 
 def _described(image: store.Manifest, recipe: Recipe) -> store.Manifest:
@@ -234,7 +247,7 @@ def save(host: Any, image: store.Manifest) -> None:
 def plan(host: Any, recipe: Recipe, force: bool, outcome: Dict[str, Any]) -> Plan:
     """Has the image built where what is in it has changed; where only what is read in the crash has, that is noted."""
     outcome["recipe"] = recipe
-    present = manifest(host, recipe.release, recipe)
+    present = manifest(host, recipe.release, lambda: recipe)
     steps = []
     directory = recipe.target["path"] if recipe.target["kind"] == "path" else ""
     if directory and not host.is_dir(directory):
@@ -313,7 +326,7 @@ def _copy_sysctl(host: Any, release: str) -> None:
 def report(host: Any, release: str, outcome: Mapping[str, Any]) -> Dict[str, Any]:
     """The results of module initramfs."""
     recipe, built = outcome.get("recipe"), outcome.get("manifest")
-    present = manifest(host, release, recipe) if recipe else None
+    present = manifest(host, release, lambda: recipe) if recipe else None
     return {
         "path": image_path(release) if recipe else "",
         "digest": recipe.digest if recipe else "",

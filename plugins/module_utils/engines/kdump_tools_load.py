@@ -166,11 +166,7 @@ def _kernel_problems(host: Any, kernel: str, line: str, image: Optional[store.Ma
 
 def _image(host: Any, release: str, configuration: Configuration, check: bool) -> Optional[store.Manifest]:
     """The image that a load would take; None where check mode only foresees it."""
-    try:
-        recipe: Optional[images.Recipe] = images.observe(host, release, configuration)
-    except KdumpError:
-        recipe = None
-    image = images.manifest(host, release, recipe)
+    image = images.current(host, release, lambda host: configuration)
     kept = host.read_text(images.sysctl_copy(release), "\0") == host.read_text(images.SYSCTL, "")
     if image is not None and image.bytes and kept:
         return image
@@ -192,8 +188,7 @@ def plan(host: Any, params: Mapping[str, Any], release: str, configuration: Conf
     if params.get("state") == "unloaded":
         return kexec.decide(host, dict(kexec.REQUEST, state="unloaded"))
     goal = wanted(host, release, configuration, bool(params.get("_check")))
-    image = images.manifest(host, release, None)
-    present = loaded(host, image)
+    present = loaded(host, images.current(host, release, lambda host: configuration))
     if present is not None and same(host, present, goal):
         return Plan([])
     return Plan([Step(
