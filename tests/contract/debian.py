@@ -11,6 +11,7 @@ from host import BIN, MIB, ContractHost
 
 RELEASE = "6.12.48+deb13-cloud-amd64"
 OTHER_RELEASE = "6.12.57+deb13-cloud-amd64"
+TOOLS = ["systemctl", "journalctl", "makedumpfile", "kdump-config"]
 KERNEL = "/boot/vmlinuz-" + RELEASE
 RUNNING = "BOOT_IMAGE=/boot/vmlinuz-%s root=UUID=1 ro console=ttyS0 crashkernel=192M" % RELEASE
 UNIT = "/usr/lib/systemd/system/kdump-tools.service"
@@ -58,14 +59,17 @@ def bzimage(init_size=40 * MIB):
 
 
 class DebianHost(ContractHost):
-    """`answers` are the errnos of the next kexec_file_load calls; without one a call succeeds."""
+    """Not `fresh`, the machine that lies at `root` already. `answers` are the errnos of the next kexec_file_load calls; without one a call succeeds."""
 
-    def __init__(self, root, files=None, release=RELEASE, env=None):
+    def __init__(self, root, files=None, release=RELEASE, env=None, fresh=True):
+        self.fresh = fresh
         env = dict({"KDUMP_CONTRACT_RELEASE": release}, **(env or {}))
-        super().__init__(
-            root, ["systemctl", "journalctl", "makedumpfile", "kdump-config"], files, "x86_64", release, env
-        )
+        super().__init__(root, TOOLS if fresh else (), files, "x86_64", release, env)
         self.answers = []
+        if fresh:
+            self._install()
+
+    def _install(self):
         for name in ("kexec", "mkinitramfs", "udevadm"):
             self.program(name, "")
         self.put("/etc/init.d/kdump-tools", (BIN / "kdump-config").read_text(), 0o755)
@@ -76,7 +80,7 @@ class DebianHost(ContractHost):
         os.makedirs(self.path("/run/systemd/system"), exist_ok=True)
 
     def _files(self):
-        return {
+        return {} if not self.fresh else {
             "/etc/os-release": "ID=debian\n",
             "/etc/default/kdump-tools": DEFAULTS,
             "/etc/default/grub.d/kdump-tools.cfg":

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 import os
 import pathlib
+import shutil
 import sys
 
 import pytest
@@ -43,12 +44,23 @@ def load(host, **params):
     return plan
 
 
-@pytest.fixture
-def armed(host):
+@pytest.fixture(scope="module")
+def armed_tree(tmp_path_factory):
+    host = debian.DebianHost(tmp_path_factory.mktemp("armed"))
     build(host)
     kdump_tools.boot_plan(host, "present").apply(host)
     load(host)
-    host.calls.clear()
+    return host.root
+
+
+@pytest.fixture
+def armed(armed_tree, tmp_path):
+    """A host that kdump-tools has armed, in a copy of one that was made for all tests."""
+    root = tmp_path / "host"
+    shutil.copytree(armed_tree, str(root), symlinks=True)
+    host = debian.DebianHost(root, fresh=False)
+    for path in ("/var/crash/kexec_cmd", layout.LOADED):  # newer than what they were made from, one after the other
+        os.utime(host.path(path), None)
     return host
 
 
