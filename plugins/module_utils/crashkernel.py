@@ -153,14 +153,17 @@ def find(cmdline: str) -> List[str]:
     return _ANYWHERE.findall(cmdline.rstrip("\n"))
 
 
-def effective(values: Iterable[str]) -> Crashkernel:
-    """What the kernel makes of the arguments of a booted command line; Crashkernel() where it refuses them.
+def effective(values: Iterable[str], kernel: Any = None) -> Crashkernel:
+    """What a kernel (uname's release and machine) makes of the arguments of a booted command line.
 
-    The last of each kind counts; a plain one makes high and low ignored, and a bad one is not replaced by another.
+    Crashkernel() where it refuses them. The last of each kind counts; a plain one makes high and low ignored, and a bad
+    one is not replaced by another.
     """
     last = {}
     for value in values:
         last[_kind(value)] = value
+    if last.get("plain") == "auto" and knows_auto(kernel):
+        last["plain"] = _AUTO.get(kernel.machine, _AUTO["x86_64"])
     used = ["plain"] if "plain" in last else ["high", "low"]
     problems: List[Problem] = []
     base = [_argument(last[kind], problems) for kind in used if kind in last]
@@ -168,6 +171,28 @@ def effective(values: Iterable[str]) -> Crashkernel:
         return Crashkernel()
     cma = [_argument(last["cma"], [])] if "cma" in last else []
     return _together(base + cma)
+
+
+# RHEL 8's kernels; its patch was posted as "kernel/crash_core: Add crashkernel=auto for vmcore creation" and not taken.
+_AUTO = {
+    "x86_64": "1G-4G:160M,4G-64G:192M,64G-1T:256M,1T-:512M",  # s390x as well
+    "aarch64": "2G-:448M",
+    "ppc64le": "2G-4G:384M,4G-16G:512M,16G-64G:1G,64G-128G:2G,128G-:4G",
+}
+_NO_AUTO = "Only the kernels of RHEL 8 and older know crashkernel=auto, mainline never did."
+
+
+def knows_auto(kernel: Any) -> bool:
+    """Whether it is one of RHEL 8, or Oracle's for it; others that are packaged for EL 8 are mainline's."""
+    return kernel is not None and re.search(r"\A4\.18\.0-.*\.el8|\.el8uek", kernel.release) is not None
+
+
+def outcome(values: Sequence[str], ram_bytes: int, kernel: Any) -> Outcome:
+    """What a boot of this kernel with these arguments reserves, and why."""
+    plain = [value for value in values if _kind(value) == "plain"]
+    if plain[-1:] == ["auto"] and not knows_auto(kernel):
+        return Outcome(0, _NO_AUTO)
+    return effective(values, kernel).explain(ram_bytes)
 
 
 def _together(parts: Iterable[Crashkernel]) -> Crashkernel:
@@ -412,3 +437,15 @@ def recommend(machine: str) -> Crashkernel:
     Ranges, not one size: so it still fits a guest whose memory is changed, and the same text fits a whole fleet.
     """
     return parse([_RECOMMENDED.get(machine, _RECOMMENDED_ELSEWHERE)])
+
+
+# kdump-utils' own defaults before they left out machines below 2G (its pull requests #74 and #90), which 256M are much of.
+_SMALL = {
+    "x86_64": "1G-4G:192M,4G-64G:256M,64G-:512M",
+    "s390x": "1G-4G:192M,4G-64G:256M,64G-:512M",
+}
+
+
+def recommend_unasked(machine: str) -> Crashkernel:
+    """What `auto` means for an engine that names no size for a host, or is not there to be asked."""
+    return parse([_SMALL.get(machine) or _RECOMMENDED.get(machine, _RECOMMENDED_ELSEWHERE)])

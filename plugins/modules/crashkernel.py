@@ -165,6 +165,11 @@ bootloader:
   returned: success
   type: str
   sample: grub
+advice:
+  description: Why O(value=auto) came to its value, a sentence. Empty for another value.
+  returned: success
+  type: str
+  sample: It is what `kdumpctl get-default-crashkernel` says.
 actions:
   description: What was done, in check mode what would be.
   returned: success

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.vmcore.kdump.plugins.module_utils import crashkernel
+from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Kernel
 from ansible_collections.vmcore.kdump.plugins.module_utils.crashkernel import Crashkernel, Range
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 
@@ -325,3 +326,28 @@ HOST = {
 @pytest.mark.parametrize("values, machine, release, count", HOST.values(), ids=list(HOST))
 def test_what_this_host_cannot_do(values, machine, release, count):
     assert len(crashkernel.host_problems(crashkernel.parse(values), machine, release)) == count
+
+
+RELEASES = {
+    "RHEL 8": ("4.18.0-553.el8_10.x86_64", True),
+    "Oracle's for EL 8": ("5.4.17-2136.el8uek.x86_64", True),
+    "RHEL 9": ("5.14.0-503.11.1.el9_5.x86_64", False),
+    "mainline packaged for EL 8": ("6.1.5-1.el8.elrepo.x86_64", False),
+    "Debian": ("4.18.0-1-amd64", False),
+}
+
+
+@pytest.mark.parametrize("release, expected", RELEASES.values(), ids=list(RELEASES))
+def test_which_kernels_know_auto(release, expected):
+    kernel = Kernel(release, "x86_64")
+    assert crashkernel.knows_auto(kernel) is expected
+    assert crashkernel.effective(["auto"], kernel).reserve(8 << 30) == ((192 << 20) if expected else 0)
+    outcome = crashkernel.outcome(["auto"], 8 << 30, kernel)
+    assert outcome.bytes == ((192 << 20) if expected else 0)
+    assert outcome.why.startswith("RAM of 8192 MiB" if expected else "Only the kernels of RHEL 8")
+
+
+def test_auto_is_the_last_plain_value_or_nothing():
+    kernel = Kernel("6.12.0", "x86_64")
+    assert crashkernel.outcome(["auto", "256M"], 8 << 30, kernel).bytes == 256 << 20
+    assert crashkernel.outcome(["256M", "auto"], 8 << 30, kernel).bytes == 0

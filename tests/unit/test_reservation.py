@@ -5,6 +5,7 @@ import pytest
 from ansible_collections.vmcore.kdump.plugins.module_utils import reservation
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host, Kernel
+from ansible_collections.vmcore.kdump.plugins.module_utils.engines import kdumpctl as kdumpctl_engine
 from ansible_collections.vmcore.kdump.plugins.module_utils.engines.driver import Recommendation
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, fail
 
@@ -27,11 +28,11 @@ fffc0000-ffffffff : Reserved
 ENTRY = "/boot/loader/entries/a.conf"
 
 
-def host_with(tmp_path, files=None, machine="x86_64", runner=None):
+def host_with(tmp_path, files=None, machine="x86_64", runner=None, release="6.12.48+deb13-amd64"):
     host = Host(
         str(tmp_path),
         runner=runner or (lambda argv, **options: Result(argv, 1, "", "none")),
-        kernel=Kernel("6.12.48+deb13-amd64", machine),
+        kernel=Kernel(release, machine),
     )
     texts = {
         "/proc/iomem": IOMEM,
@@ -146,6 +147,7 @@ def test_from_nothing_to_reserved(tmp_path):
         "ram_bytes": 2146937856,
         "ram_source": "iomem",
         "reboot_required": True,
+        "advice": "",
         "problems": [],
     }
     assert not reservation.decide(host, params(value="256M")).changed
@@ -179,9 +181,10 @@ def test_absent(tmp_path):
 
 
 ADVICE = {
-    "an engine that cannot be asked yet": (None, "512M-1G:96M,1G-4G:128M,4G-64G:192M,64G-1T:384M,1T-:512M", 128),
+    "an engine that cannot be asked yet": (None, "1G-4G:192M,4G-64G:256M,64G-:512M", 192),
     "ranges": ("1G-4G:192M,4G-:256M", "1G-4G:192M,4G-:256M", 192),
-    "a size": ("176M", "176M", 176),
+    "an estimate, rounded up": ("176M", "192M", 192),
+    "an estimate that is round": ("192M", "192M", 192),
 }
 
 
@@ -265,3 +268,125 @@ def test_nothing_reserved_is_a_problem_with_a_reason(tmp_path, cmdline, reserved
     reservation.decide(host, given)
     found = reservation.report(host, given)["problems"]
     assert [expected in problem["message"] for problem in found] == ([True] if expected else [])
+
+
+# --- what users report ---------------------------------------------------------------------------------------------
+def small(mebibytes):
+    return {"/proc/iomem": "00100000-%08x : System RAM\n" % (0x100000 + mebibytes * M - 1)}
+
+
+def kdumpctl(host_files, default="2G-64G:256M,64G-:512M"):
+    """The real driver, with what kdumpctl says."""
+    files = dict({"/usr/sbin/kdumpctl": ""}, **host_files)
+    return files, lambda argv, **options: Result(argv, 0, default + "\n", "")
+
+
+def test_kdump_utils_pr_90_ram_below_the_default_ranges_gets_a_size_that_fits(tmp_path):
+    files, runner = kdumpctl(small(1536))
+    host = host_with(tmp_path, files, runner=runner)
+    given = params(value="auto", advice=kdumpctl_engine.recommended)
+    reservation.decide(host, given).apply(host)
+    result = reservation.report(host, given)
+    assert (result["after"][0]["crashkernel"], result["expected_bytes"]) == (
+        ["1G-4G:192M,4G-64G:256M,64G-:512M"],
+        192 * M,
+    )
+    assert "names no size for this host, which has 1536 MiB of RAM" in result["advice"]
+
+
+def test_kdump_utils_pr_90_ram_below_any_range_is_refused(tmp_path):
+    files, runner = kdumpctl(small(700))
+    host = host_with(tmp_path, files, runner=runner)
+    (message,) = problems(host, value="auto", advice=kdumpctl_engine.recommended)
+    assert "auto, which comes to '1G-4G:192M,4G-64G:256M,64G-:512M', would reserve nothing on this host" in message
+    assert "the RAM of 768 MiB" in message  # as the kernel rounds it
+
+
+ESTIMATE = {"/var/lib/vmcore-kdump/kdumpctl/estimate.json": '{"bytes": %d}' % (300 * M)}
+
+
+def test_fedora_coreos_1079_an_estimate_above_the_default_counts_for_auto(tmp_path):
+    files, runner = kdumpctl(ESTIMATE)
+    host = host_with(tmp_path, files, runner=runner)
+    given = params(value="auto", advice=kdumpctl_engine.recommended)
+    reservation.decide(host, given).apply(host)
+    result = reservation.report(host, given)
+    assert result["after"][0]["crashkernel"] == ["320M"] and "kdumpctl estimate" in result["advice"]
+    assert result["problems"] == []
+
+
+def test_fedora_coreos_1079_a_chosen_size_below_the_estimate_is_told(tmp_path):
+    files, runner = kdumpctl(ESTIMATE)
+    host = host_with(tmp_path, files, runner=runner)
+    for value, expected in (
+        ("256M", ["256M may be too small: the capture kernel was estimated to need 300 MiB."]),
+        ("320M", []),
+    ):
+        given = params(value=value, advice=kdumpctl_engine.recommended)
+        reservation.decide(host, given)
+        found = reservation.report(host, given)["problems"]
+        assert (
+            [one["message"][: len(text)] for one, text in zip(found, expected)]
+            == expected
+            == [one["message"][: len(expected[0])] for one in found]
+        )
+
+
+def test_kdumpctls_default_is_asked_for_and_never_reset(tmp_path):
+    """kdump-utils#155: reset-crashkernel says that it did what it did not."""
+    calls = []
+    files, answer = kdumpctl({})
+
+    def runner(argv, **options):
+        calls.append(argv)
+        return answer(argv)
+
+    host = host_with(tmp_path, files, runner=runner)
+    given = params(value="auto", advice=kdumpctl_engine.recommended)
+    reservation.decide(host, given).apply(host)
+    reservation.report(host, given)
+    assert {tuple(argv[:2]) for argv in calls if argv[0] == "kdumpctl"} == {("kdumpctl", "get-default-crashkernel")}
+
+
+AUTO = {  # uname -r, reserved -> (bytes after the next boot, messages)
+    "mainline": (
+        "6.12.48",
+        (0, ["Only the kernels of RHEL 8"] * 2 + ["was booted with crashkernel=auto, which reserves"]),
+    ),
+    "EL 9": (
+        "5.14.0-503.el9.x86_64",
+        (0, ["Only the kernels of RHEL 8"] * 2 + ["was booted with crashkernel=auto, which"]),
+    ),
+    "EL 8": ("4.18.0-553.el8_10.x86_64", (160 * M, ["but the kernel reserved nothing"])),
+    "mainline packaged for EL 8": (
+        "6.1.5-1.el8.elrepo.x86_64",
+        (0, ["Only"] * 2 + ["was booted with crashkernel=auto, which"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("release, expected", AUTO.values(), ids=list(AUTO))
+def test_crashkernel_auto_in_an_entry_that_is_left_alone(tmp_path, release, expected):
+    entry = "linux /vmlinuz-%d\noptions ro crashkernel=%s\nversion %d\n"
+    files = {"/proc/cmdline": "ro crashkernel=auto\n"}
+    files.update(
+        {
+            "/boot/loader/entries/%s.conf" % name: entry % (number, "auto", number)
+            for name, number in (("a", 2), ("b", 1))
+        }
+    )
+    host = host_with(tmp_path, dict(files, **{"/boot/loader/entries/c.conf": entry % (0, "256M", 0)}), release=release)
+    given = params(value="256M", kernels=["/boot/vmlinuz-0"])
+    assert not reservation.decide(host, given).changed
+    result = reservation.report(host, given)
+    assert result["expected_bytes"] == expected[0]
+    assert len(result["problems"]) == len(expected[1])
+    for problem, part in zip(result["problems"], expected[1]):
+        assert part in problem["message"]
+
+
+def test_auto_becomes_a_value_that_reserves(tmp_path):
+    host = host_with(tmp_path, {ENTRY: "linux /vmlinuz-2\noptions ro crashkernel=auto\nversion 2\n"})
+    given = params(value="auto")
+    reservation.decide(host, given).apply(host)
+    assert reservation.report(host, given)["expected_bytes"] == 192 * M
