@@ -19,6 +19,11 @@ OTHER = contract.CONF.replace("-d 31", "-d 17")
 IMAGE = contract.IMAGE
 
 
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 @pytest.fixture
 def host(tmp_path):
     return contract.KdumpctlHost(tmp_path)
