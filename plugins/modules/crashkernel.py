@@ -33,8 +33,12 @@ options:
         rounds RAM up to a multiple of 128 MiB. The first range that matches counts.
       - C(SIZE,high), if wanted with a second C(SIZE,low), for memory above 4 GiB.
       - One of these and C(SIZE,cma), which adds memory that user processes may use until a crash (Linux 6.17).
-      - V(auto) is what O(engine) recommends for this host. For V(native) and V(kdump-tools) these are ranges, which still
-        fit when a virtual machine's memory is changed.
+      - V(auto) is what O(engine) recommends for this host, which RV(advice) gives reasons for. For V(native) and
+        V(kdump-tools) these are ranges, which still fit when a virtual machine's memory is changed. For V(kdumpctl) it is
+        what C(kdumpctl get-default-crashkernel) names, or what C(kdumpctl estimate) said when the capture kernel was last
+        loaded, rounded up to 64 MiB, if that is more. Where the engine names nothing for a host, as kdump-utils does below
+        2 GiB of RAM, it is C(1G-4G:192M,4G-64G:256M,64G-:512M) (other ranges on aarch64 and ppc64le).
+      - It is not the kernel's own C(crashkernel=auto), with which only the kernels of RHEL 8 and older reserve something.
       - Values are compared by their meaning. A host that has V(262144K) is left alone if V(256M) is wanted.
       - Required with O(state=present).
     type: raw
@@ -48,9 +52,12 @@ options:
   kernels:
     description:
       - The boot entries to change. V(ALL), V(DEFAULT) (the one that boots next), or paths of kernels.
-      - With V(ALL), kernels that are installed later get the value as well. With boot loader entries that needs
-        C(/etc/kernel/cmdline); without that file they get what the running kernel was booted with.
-      - With O(bootloader=grub) only V(ALL) is possible, because C(grub-mkconfig) gives all kernels the same arguments.
+      - With V(ALL), kernels that are installed later get the value as well, from C(/etc/default/grub), C(kernelopts) in
+        C(grubenv) and C(/etc/kernel/cmdline), whichever of these the host goes by. With V(DEFAULT) and paths these files
+        stay as they are, and RV(problems) says so where later kernels would boot with another value.
+      - With O(bootloader=bls), without C(/etc/kernel/cmdline), later kernels get what the running kernel was booted with.
+      - With O(bootloader=grub) only V(ALL) is possible, because C(grub-mkconfig) gives all kernels the same arguments; with
+        O(bootloader=rpm_ostree) V(ALL) and V(DEFAULT), which are the same.
     type: list
     elements: str
     default: [ALL]
@@ -61,8 +68,14 @@ options:
         that file overrules C(crashkernel=) in all other files there.
       - V(bls) edits boot loader entries (C(loader/entries/*.conf)), with O(kernels=ALL) also C(/etc/kernel/cmdline) if
         that exists.
-      - V(grubby) calls C(grubby).
-      - V(rpm_ostree) is recognised and refused; this release cannot manage it.
+      - V(grubby) calls C(grubby), and takes nothing for done that C(grubby --info) and the files do not show afterwards. What
+        it would damage is refused before (C(&) or a backslash among the arguments, C(crashkernel=) inside quotes), with
+        the advice to use V(bls). C(/etc/default/grub) and C(/etc/kernel/cmdline) are written by the module itself; where
+        the latter is missing it is made of the entry that boots next, and not of the last one, as C(grubby) does. Should
+        anything fail, all these files are put back.
+      - V(rpm_ostree) calls C(rpm-ostree kargs), which makes a new deployment; the others keep their arguments. On hosts
+        that ostree has booted it is the only one possible.
+      - With V(grubby) and V(bls) on s390x, C(zipl) is run afterwards, and its boot map is read.
     type: str
     choices: [auto, grubby, grub, bls, rpm_ostree]
     default: auto
@@ -111,7 +124,9 @@ before:
       type: str
       sample: Debian GNU/Linux
     kernel:
-      description: Path of the kernel, for O(bootloader=grub) as GRUB sees it.
+      description:
+        - Path of the kernel, for O(bootloader=grub) as GRUB sees it.
+        - With O(bootloader=rpm_ostree) the deployment's C(ostree=) argument.
       type: str
       sample: /boot/vmlinuz-6.12.48+deb13-amd64
     crashkernel:
