@@ -364,16 +364,29 @@ def test_disarmed_it_starts_reloads_and_builds_nothing_by_itself(armed):
     assert mode(armed, debian.HOOK) == 0o644
     assert armed.is_loaded(), "what is loaded protects the host until the other engine loads"
     assert kdump_tools.disarm(armed) == []
+    assert kdump_tools.loaded(armed) is not None, "and it is known whose it is"
+    armed.run(["systemctl", "restart", "kdump-tools.service"])
+    assert armed.is_loaded(), "an upgrade of the package unloads nothing"
+    put_settings(armed, USE_KDUMP="1")
     kdump_tools.boot_plan(armed, "present").apply(armed)
     assert kdump_tools.is_enabled(armed) and armed.exists(debian.LINK) and mode(armed, debian.HOOK) == 0o755
     assert "try-restart" in armed.read_text(kdump_tools_boot.UDEV_RULE)
     assert not kdump_tools.boot_plan(armed, "present").changed
 
 
+def test_what_it_loaded_at_boot_stays_known_when_it_is_disarmed(armed):
+    armed.remove(layout.LOADED)
+    before = kdump_tools.loaded(armed)
+    for step in kdump_tools.disarm(armed):
+        step.apply(armed)
+    assert kdump_tools.loaded(armed) == before
+
+
 def test_present_of_one_engine_disarms_the_other(armed):
     plan = engine.boot_plan(armed, "native", "present", python="/usr/bin/python3")
     plan.apply(armed)
     assert engine.driver("native").is_enabled(armed) and not kdump_tools.is_enabled(armed)
+    put_settings(armed, **kdump_tools.expected(armed, {})["settings"])
     engine.boot_plan(armed, "kdump-tools", "present").apply(armed)
     assert kdump_tools.is_enabled(armed) and not engine.driver("native").is_enabled(armed)
 
@@ -381,6 +394,7 @@ def test_present_of_one_engine_disarms_the_other(armed):
 def test_disabled_and_absent_unload(armed):
     kdump_tools.boot_plan(armed, "disabled").apply(armed)
     assert not armed.is_loaded() and not kdump_tools.is_enabled(armed)
+    put_settings(armed, USE_KDUMP="1")
     kdump_tools.boot_plan(armed, "present").apply(armed)
     load(armed)
     engine.boot_plan(armed, "kdump-tools", "absent", python="/usr/bin/python3").apply(armed)
@@ -422,6 +436,11 @@ def test_its_file_in_the_words_of_kdump_conf(host):
     assert found.conf.get("core_collector") == "makedumpfile -l -d 17"
     assert found.settings["KDUMP_CMDLINE_APPEND"] == APPEND
     assert (found.problems, found.conf.problems, found.conf.warnings) == ([], [], [])
+
+
+def test_a_small_reservation_is_a_warning(host):
+    host.put("/sys/kernel/kexec_crash_size", str(96 << 20))
+    assert "96 MiB are reserved" in str(kdump_tools.configuration(host).conf.warnings)
 
 
 def test_remote_targets(host):

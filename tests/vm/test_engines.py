@@ -45,7 +45,7 @@ def assert_in_charge(host, engine):
 @pytest.fixture(scope="module")
 def armed(host):
     """The host, armed by kdump-tools in its first converge."""
-    assert converge(host, KDUMP_TOOLS, kdump_system_action="poweroff")[0]
+    converge(host, KDUMP_TOOLS, kdump_system_action="poweroff")
     return host
 
 
@@ -96,8 +96,8 @@ def test_kdump_tools_delivers_a_vmcore(armed):
 def test_handed_to_the_native_engine(armed):
     tasks, _modules = converge(armed, NATIVE)
     assert "Reboot" not in tasks
-    assert_in_charge(armed, NATIVE)
-    assert converge(armed, NATIVE)[0] == []
+    armed.ssh("deb-systemd-invoke restart kdump-tools.service; systemctl restart kdump-tools.service")
+    assert_in_charge(armed, NATIVE)  # an upgrade of the package, or its unit started by hand, unloads nothing
 
 
 @long

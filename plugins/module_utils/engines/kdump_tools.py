@@ -35,8 +35,8 @@ def configuration(host: Any) -> Configuration:
     own = parts.of({}, _own, host)
     settings = variables.effective(host, own)
     found = variables.as_conf(settings)
-    if not host.exists(SETTINGS):
-        found = found._replace(warnings=[])
+    warnings = found.warnings if host.exists(SETTINGS) else []
+    found = found._replace(warnings=warnings + loading.warnings(host))
     return Configuration(None, found, settings, parts.errors)
 
 
@@ -137,13 +137,13 @@ def recommended(host: Any) -> Optional[Recommendation]:
 
 def expected(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Any]:
     """With it what is repaired on the way: variables with blanks around their `=`, as other roles have written them."""
-    before = host.read_text(SETTINGS, "")
-    meant = sysconfig.meant(before)
-    own = {one.name: one.value for one in sysconfig.read(before) if one.name and not one.why}
-    settings = variables.from_wishes(host, dict(own, **meant), wanted)
+    settings = variables.from_wishes(host, variables.own(host), wanted)
     if wanted.get("state") == "absent":
         return {"path": SETTINGS, "settings": settings}
-    return {"path": SETTINGS, "settings": dict(meant, **dict(variables.ALWAYS, **settings))}
+    return {
+        "path": SETTINGS,
+        "settings": dict(sysconfig.meant(host.read_text(SETTINGS, "")), **dict(variables.ALWAYS, **settings)),
+    }
 
 
 def first_settings(host: Any) -> Dict[str, str]:

@@ -10,9 +10,9 @@ kdump-tools 1.8.1 and 1.10.7.
 import re
 from typing import Any, List, Optional
 
-from .. import sysconfig
-from ..plan import Plan, Step, remove_file
-from ..problems import Parts, fail
+from .. import kexec_state, sysconfig
+from ..plan import Plan, Step, remove_file, write_file
+from ..problems import fail
 from . import kdump_tools_load as loading
 from . import kdump_tools_settings as variables
 from .kdump_tools_image import HOOK
@@ -70,9 +70,8 @@ def links(host: Any) -> List[str]:
 
 def is_enabled(host: Any) -> bool:
     unit = unit_file(host)
-    own = Parts().of({}, sysconfig.parse, host.read_text(variables.PATH, ""))
     there = unit is not None and any(host.realpath(link) == host.realpath(unit) for link in links(host))
-    return there and not _is_masked(host) and loading.is_used(own)
+    return there and not _is_masked(host) and loading.is_used(variables.own(host))
 
 
 def _is_masked(host: Any) -> bool:
@@ -108,7 +107,33 @@ def disarm(host: Any) -> List[Step]:
     if unit_file(host) is None:
         return []
     rule = _file(host, UDEV_RULE, _DISARMED_RULE, 0o644)
-    return disable(host) + rule + _reload(host, "udev", rule) + _hook(host, 0o644)
+    return _unuse(host) + disable(host) + rule + _reload(host, "udev", rule) + _hook(host, 0o644) + _stop(host)
+
+
+def _unuse(host: Any) -> List[Step]:
+    """USE_KDUMP=0, with which kdump-tools.init does nothing: an upgrade of the package restarts a unit that is active
+    (deb-systemd-invoke), even a disabled one, and its ExecStop would unload what another engine has loaded."""
+    before = host.read_text(variables.PATH, "")
+    if not host.is_file(variables.PATH) or not loading.is_used(variables.own(host)):
+        return []
+    after = sysconfig.edit(before, {"USE_KDUMP": "0"}, [])
+    step = write_file(variables.PATH, before, after)
+    return [step._replace(before=sysconfig.without_secrets(before), after=sysconfig.without_secrets(after))]
+
+
+def _stop(host: Any) -> List[Step]:
+    """The unit stopped, which unloads nothing after USE_KDUMP=0. What it has loaded at boot is recorded, for then only
+    its unit has told."""
+    if not loading.is_active(host):
+        return []
+
+    def stop(host: Any) -> None:
+        present = loading.by_itself(host)
+        if present is not None:
+            kexec_state.write_state(host, present)
+        _run(host, ["systemctl", "stop", loading.UNIT])
+
+    return [Step("stop %s, and leave loaded what is" % loading.UNIT, stop, "active\n", "inactive\n")]
 
 
 def disable(host: Any) -> List[Step]:

@@ -41,11 +41,19 @@ _PATH = re.compile(r"/[A-Za-z0-9._/@:+,=-]*")
 _NATIVE = "Set kdump_engine: native, which can."
 
 
-def effective(host: Any, own: Mapping[str, str]) -> Dict[str, str]:
+def own(host: Any) -> Dict[str, str]:
+    """The variables of the file but for those that only a shell could tell. Those with blanks around their `=` count:
+    systemd, which hands them to the init script, reads them so."""
+    text = host.read_text(PATH, "")
+    plain = {one.name: one.value for one in sysconfig.read(text) if one.name and not one.why}
+    return dict(plain, **sysconfig.meant(text))
+
+
+def effective(host: Any, given: Mapping[str, str]) -> Dict[str, str]:
     """The variables of the file over kdump-config's defaults."""
     settings = dict(_DEFAULTS)
     settings.update(_DEFAULT.findall(host.read_text(CONFIG, "")))
-    settings.update((name, value) for name, value in own.items() if value or name not in settings)
+    settings.update((name, value) for name, value in given.items() if value or name not in settings)
     return settings
 
 
@@ -193,18 +201,18 @@ _INEXPRESSIBLE = {
 }
 
 
-def from_wishes(host: Any, own: Mapping[str, str], wanted: Mapping[str, Any]) -> Dict[str, Any]:
+def from_wishes(host: Any, held: Mapping[str, str], wanted: Mapping[str, Any]) -> Dict[str, Any]:
     """What the file has to hold beside ALWAYS. KdumpError with everything that kdump-tools cannot do, each by its name.
 
-    own: what the file holds now
+    held: what the file holds now
     """
     found: List[Problem] = []
     settings: Dict[str, Any] = {}
     options = {conf_directives.canonical(str(name)): value for name, value in (wanted.get("conf") or {}).items()}
     settings.update(_from_conf(options, found))
     settings.update(_from_sysconfig(wanted.get("sysconfig") or {}, found))
-    settings.update(_from_cmdline(host, dict(own, **_texts(settings)), wanted, found))
-    after = effective(host, dict(own, **dict(ALWAYS, **_texts(settings))))
+    settings.update(_from_cmdline(host, dict(held, **_texts(settings)), wanted, found))
+    after = effective(host, dict(held, **dict(ALWAYS, **_texts(settings))))
     found += [problem for problem in problems(after) if problem not in found]
     if found:
         raise KdumpError(found)
@@ -290,13 +298,13 @@ def _from_sysconfig(wanted: Mapping[str, Any], found: List[Problem]) -> Dict[str
 
 
 def _from_cmdline(
-    host: Any, own: Mapping[str, str], wanted: Mapping[str, Any], found: List[Problem]
+    host: Any, held: Mapping[str, str], wanted: Mapping[str, Any], found: List[Problem]
 ) -> Iterator[Tuple[str, str]]:
     """KDUMP_CMDLINE_APPEND for the wishes cmdline_append, cmdline_remove and nr_cpus."""
     append, remove, nr_cpus = wanted.get("cmdline_append"), wanted.get("cmdline_remove"), wanted.get("nr_cpus")
     if append is None and remove is None and nr_cpus is None:
         return
-    settings = effective(host, own)
+    settings = effective(host, held)
     base = cmdline.split(settings.get("KDUMP_CMDLINE") or host.read_text("/proc/cmdline", ""))
     for name in remove or []:
         if cmdline.values(base, name):
