@@ -59,7 +59,7 @@ def record(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
     recommended = proof.recommended_crashkernel(inputs.reserved_bytes, given["memory_low_water"])
     seen = proof.Proof(**dict(
         given, inputs=inputs, proven_at=host.now(), recommended_crashkernel=recommended,
-        engine=engine.choose(host, params["engine"]),
+        engine=params["engine"],
     ))  # fmt: skip
     proof.save(host, seen)
     now = status.observe(host, params["engine"], 0)
@@ -80,4 +80,4 @@ def run(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
             "A crash test cannot be made by the module alone: somebody has to wait for the host while it is away.",
             "Use the task vmcore.kdump.crash_test in a playbook, where its action plugin runs, on the controller.",
         )
-    return PHASES[part["phase"]](host, dict(part, engine=params["engine"]))
+    return PHASES[part["phase"]](host, dict(part, engine=engine.in_charge(host, params["engine"])))

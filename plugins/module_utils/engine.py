@@ -65,6 +65,12 @@ def choose(host: Any, wanted: str) -> str:
     return KDUMPCTL if tools or host_family(host) == "redhat" else NATIVE
 
 
+def in_charge(host: Any, wanted: str) -> str:
+    """For what looks at a host as it is: `auto` is the engine that arms it at boot, where exactly one does."""
+    enabled = [name for name, module in DRIVERS.items() if wanted == "auto" and module.is_enabled(host)]
+    return enabled[0] if len(enabled) == 1 else choose(host, wanted)
+
+
 def packages_missing(host: Any, engine: str) -> List[str]:
     """What the package manager has to install for the engine, by the names of this distribution."""
     packages = dict(_PACKAGES[host_family(host)] if engine == NATIVE else _OF_ENGINE[engine])

@@ -25,7 +25,9 @@ attributes:
     support: none
 options:
   engine:
-    description: What captures the crash, as O(vmcore.kdump.info#module:engine).
+    description:
+      - What captures the crash, as O(vmcore.kdump.info#module:engine), but that V(auto) is the engine that arms the host at
+        boot, if one alone does.
     type: str
     choices: [auto, native, kdumpctl, kdump-tools]
     default: auto

@@ -173,6 +173,14 @@ def test_another_engine_takes_over_and_one_is_in_charge(host, first, second):
     assert look(host, first)["readiness"] == "armed" and not engine.driver(second).is_enabled(host)
 
 
+def test_a_crash_test_is_of_the_engine_that_is_in_charge(host):
+    assert engine.in_charge(host, "auto") == "kdumpctl"
+    armed(host, "native")
+    assert (engine.in_charge(host, "auto"), engine.in_charge(host, "kdumpctl")) == ("native", "kdumpctl")
+    host.run(["systemctl", "enable", "kdump.service"])
+    assert engine.in_charge(host, "auto") == engine.choose(host, "auto") == "kdumpctl"
+
+
 def test_two_that_are_enabled_are_named(host):
     armed(host, "native")
     host.run(["systemctl", "enable", "kdump.service"])
