@@ -115,3 +115,28 @@ def test_what_is_proven_is_kept_with_its_recommendation(host):
     assert done["proof"]["recommended_crashkernel"] == "96M"
     assert proof.load(host).as_dict() == done["proof"]
     assert run(host, "record", proof=dict(given, memory_low_water=None))["proof"]["recommended_crashkernel"] is None
+
+
+# Directory, files, the one that is the dump, the one that is the log: kdump-tools 1.10.7, kdump_save_core() of kdump-config.
+KDUMP_TOOLS_DUMPS = {
+    "whole": ("202611241010", ["dmesg.202611241010", "dump.202611241010"], "dump.202611241010", True),
+    "compressed": ("202611241010", ["dump.202611241010.lz4"], "dump.202611241010.lz4", False),
+    "by cp": ("host-202611241010", ["vmcore.202611241010", "dump-incomplete"], "vmcore.202611241010", False),
+    "cut": ("10.0.2.15-202611241010", ["dmesg.202611241010", "dump-incomplete"], "dump-incomplete", True),
+}
+
+
+@pytest.mark.parametrize("folder, files, dump, log", list(KDUMP_TOOLS_DUMPS.values()), ids=list(KDUMP_TOOLS_DUMPS))
+def test_dumps_of_kdump_tools(host, folder, files, dump, log):
+    path = "/var/crash/" + folder
+    for name in files:
+        host.put(path + "/" + name, b"[ 1.0] Kernel panic - not syncing: sysrq\n" + MARKER.encode())
+    host.put("/var/crash/kexec_cmd", b"/sbin/kexec -p")
+    host.put("/var/crash/kdump_lock", b"")
+    found = dumps.newest(host, "/var/crash", 5)
+    assert [one["path"] for one in found] == [path + "/" + dump]
+    assert found[0]["files"] == sorted(files)
+    assert (found[0]["panic"] != "") is log
+    assert dumps.folders(host, "/var/crash") == [path]
+    seen = run(host, "observe", vmcores=5)
+    assert [one["marked"] for one in seen["vmcores"]] == [log]
