@@ -4,6 +4,8 @@
 
 import json
 import os
+import re
+import runpy
 
 import pytest
 
@@ -11,7 +13,7 @@ from ansible_collections.vmcore.kdump.plugins.module_utils import conf_state, ke
 from ansible_collections.vmcore.kdump.plugins.module_utils.engines import kdumpctl, kdumpctl_good, kdumpctl_unit
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Missing
 from ansible_collections.vmcore.kdump.tests.contract import kdumpctl as contract
-from ansible_collections.vmcore.kdump.tests.contract.host import RELEASE
+from ansible_collections.vmcore.kdump.tests.contract.host import BIN, RELEASE, TRANSCRIPTS
 
 BUILD = {"kernel": None, "conf": layout.CONF, "force": False, "_check": False}
 LOAD = dict(kexec.REQUEST, _check=False)
@@ -360,6 +362,63 @@ def test_without_room_no_image_is_kept(host, monkeypatch):
     set_conf(host, OTHER)
     build(host)
     assert host.listdir(kdumpctl_good.FOLDER) == ["files"]
+
+
+BAD = re.findall(r"^## kdump.conf: (.*)$", (TRANSCRIPTS / "kdump-utils-1.0.61.txt").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_what_made_the_real_kdumpctl_unload_and_fail_is_found_out_before(host, line):
+    """Each bad line of the transcript: the real one had unloaded before it looked, and two it did not even notice."""
+    arm(host)
+    host.put(layout.CONF, line + "\n")
+    host.put("/usr/sbin/mount.nfs", "", 0o755)
+    if line.startswith("path "):
+        assert "create the directory /no/such/dir" in build(host)  # mended
+        return
+    with pytest.raises(KdumpError):
+        load(host)
+    assert host.loaded() is not None
+    assert not ran(host, "systemctl", "stop")
+
+
+def test_the_transcript_has_bad_lines():
+    assert len(BAD) == 11
+
+
+# What the module conf is asked, and what kdumpctl reads of the file then; a value of None is refused before.
+WRITTEN = {
+    "an ssh target needs -F": ({"ssh": "kdump@" + contract.SERVER}, {"core_collector": "makedumpfile -F -l --message-level 7 -d 31"}),
+    "a file takes no -F": ({"core_collector": "makedumpfile -F -l -d 31"}, {"core_collector": "makedumpfile -l -d 31"}),
+    "words are one line": ({"extra_bins": ["/usr/bin/ssh", "/usr/bin/systemctl"]}, {"extra_bins": "/usr/bin/ssh /usr/bin/systemctl"}),
+    "the old name": ({"default": "shell"}, {"failure_action": "shell"}),
+    "yes and no": ({"auto_reset_crashkernel": False}, {"auto_reset_crashkernel": "no"}),
+    "a mount in dracut's form": (
+        {"dracut_args": '--mount "dumps:/srv /mnt nfs4 defaults"'}, {"dracut_args": '--mount "dumps:/srv /mnt nfs4 defaults"'},
+    ),
+    "a mount in another form": ({"dracut_args": "--mount=dumps:/srv /mnt nfs4 defaults"}, None),
+    "a value with a #": ({"path": "/a#b"}, None),
+    "two targets": ({"nfs": "dumps:/srv", "ssh": "kdump@" + contract.SERVER}, None),
+    "a name in upper case": ({"ssh": "kdump@Dumps.Example.com"}, None),
+    "a key that is gone": ({"net": "dumps:/srv"}, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_is_written_is_read_by_kdumpctl_as_it_was_meant(host, name, monkeypatch):
+    options, expected = WRITTEN[name]
+    host.ssh_target()
+    host.put(layout.CONF, contract.CONF)
+    params = {"path": layout.CONF, "options": options, "remove": [], "purge": False, "backup": False, "check_host": False,
+              "create_path": False, "_check": False}  # fmt: skip
+    if expected is None:
+        assert failure(lambda: conf_state.decide(host, params))
+        return
+    conf_state.decide(host, params).apply(host)
+    assert host.run(["kdumpctl", "rebuild"]).rc == 0
+    monkeypatch.setenv("KDUMP_CONTRACT_ROOT", host.root)
+    program = runpy.run_path(str(BIN / "kdumpctl"), run_name="read")
+    assert {key: value for key, value in program["kdump_read_conf"]() if key in expected} == expected
 
 
 # --- ssh: what kdumpctl itself overlooks ---------------------------------------------------------------------------

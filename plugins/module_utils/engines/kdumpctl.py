@@ -147,7 +147,8 @@ def _reset_problems(wanted: Mapping[str, Any]) -> List[Problem]:
     """auto_reset_crashkernel lets kdumpctl overwrite the reservation when a package is updated (kdump-utils PR 61)."""
     options = {conf_directives.canonical(str(name)): value for name, value in (wanted.get("conf") or {}).items()}
     pinned, resets = wanted.get("crashkernel"), options.get("auto_reset_crashkernel")
-    if pinned in (None, "auto") or resets is None or str(resets).lower() in ("no", "false"):
+    harmless = pinned in (None, "auto") or resets is None or str(resets).lower() in ("no", "false")
+    if harmless or wanted.get("state") == "absent":
         return []
     return [Problem(
         "crashkernel (kdump_crashkernel) is %s, and auto_reset_crashkernel (kdump_auto_reset_crashkernel) %s lets kdumpctl "
