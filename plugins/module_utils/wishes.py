@@ -2,10 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What /etc/sysconfig/kdump has to hold for a role's wishes about the capture kernel. Private to this collection."""
 
-from typing import Any, Dict, List, Mapping, Optional
+import re
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from . import cmdline, sysconfig
-from .problems import fail
+from .problems import KdumpError, Problem, shown
+
+_ARGUMENT = re.compile(r"[A-Za-z0-9_.:/-]+")
 
 
 def sysconfig_settings(machine: str, wanted: Mapping[str, Any]) -> Dict[str, Any]:
@@ -18,8 +21,9 @@ def sysconfig_settings(machine: str, wanted: Mapping[str, Any]) -> Dict[str, Any
     append, remove, nr_cpus = wanted.get("cmdline_append"), wanted.get("cmdline_remove"), wanted.get("nr_cpus")
     if append is None and remove is None and nr_cpus is None:
         return settings
-    if nr_cpus is not None and nr_cpus < 1:
-        raise fail("The capture kernel cannot run on %d CPUs." % nr_cpus, "Give 1 or more.", "nr_cpus", str(nr_cpus))
+    problems = list(_problems(remove or [], nr_cpus))
+    if problems:
+        raise KdumpError(problems)
     base = dict(sysconfig.defaults(machine), **settings)
     base_removed = sysconfig.as_text(base["KDUMP_COMMANDLINE_REMOVE"])
     base_added = sysconfig.as_text(base["KDUMP_COMMANDLINE_APPEND"])
@@ -34,6 +38,17 @@ def sysconfig_settings(machine: str, wanted: Mapping[str, Any]) -> Dict[str, Any
     )
     settings["KDUMP_COMMANDLINE_APPEND"] = cmdline.join(added + cmdline.split(append or ""))
     return settings
+
+
+def _problems(remove: List[str], nr_cpus: Optional[int]) -> Iterator[Problem]:
+    for name in remove:
+        if not _ARGUMENT.fullmatch(name):
+            hint = "Give names alone, such as irqpoll or rd.lvm.lv: without values, quotes and brackets."
+            message = "cmdline_remove: %s is not the name of a kernel argument." % shown(name)
+            yield Problem(message, hint, "cmdline_remove", shown(name))
+    if nr_cpus is not None and nr_cpus < 1:
+        message = "The capture kernel cannot run on %d CPUs." % nr_cpus
+        yield Problem(message, "Give 1 or more.", "nr_cpus", str(nr_cpus))
 
 
 def secrets(settings: Optional[Mapping[str, Any]]) -> List[str]:

@@ -414,6 +414,13 @@ def test_wishes_go_on_top_of_variables_that_are_set_too():
     assert found == {"KDUMP_COMMANDLINE_APPEND": "a nr_cpus=2", "KDUMP_COMMANDLINE_REMOVE": "b"}
 
 
+@pytest.mark.parametrize("name", ['["irqpoll"]', "console=ttyS0", "a b", "", "$(reboot)", 'x"'])
+def test_what_is_no_name_of_an_argument_is_refused(name):
+    with pytest.raises(KdumpError) as caught:
+        line(cmdline_remove=["quiet", name], nr_cpus=0)
+    assert [problem.option for problem in caught.value.problems] == ["cmdline_remove", "nr_cpus"]
+
+
 def test_an_unreadable_part_is_told_with_its_path(tmp_path):
     def unreadable():
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/etc/kdump.conf")
