@@ -7,7 +7,7 @@ import os
 import pytest
 
 from ansible_collections.vmcore.kdump.plugins.module_utils import sysconfig
-from ansible_collections.vmcore.kdump.plugins.module_utils.bootloader import choice, grubby
+from ansible_collections.vmcore.kdump.plugins.module_utils.bootloader import bls, choice, grubby
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 from ansible_collections.vmcore.kdump.tests.contract import host as contract
 from ansible_collections.vmcore.kdump.tests.contract.host import (
@@ -281,6 +281,13 @@ def test_a_single_kernel_gets_options_of_its_own(el8):
     assert options(el8, OLD_ENTRY) == "$kernelopts $tuned_params"
 
 
+def test_grubby_55_later_kernels_of_el8_go_by_kernelopts(el8):
+    converge(el8, ["1G"], [contract.KERNEL])
+    assert (
+        "kernelopts in grubenv, which has crashkernel=auto" in grubby.notes(el8, ["1G"], [contract.KERNEL])[-1].message
+    )
+
+
 # --- lies: exit code 0 ---------------------------------------------------------------------------------------------
 def ignores(host, word):
     """A grubby that takes such a call, changes nothing and is content."""
@@ -330,6 +337,17 @@ def test_hosts_without_any_boot_loader_entry_are_an_error_by_name(host):
     assert "no boot entry" in refused(host)[0]
     with pytest.raises(KdumpError, match="grubby changes nothing on this host, and would say that it did"):
         choice.choose(host, "auto")
+
+
+def test_a_grub_that_does_not_read_the_entries_is_an_error_by_name(host):
+    """GRUB_ENABLE_BLSCFG=false: grubby changes files that nobody reads."""
+    host.put("/boot/grub2/grub.cfg", "menuentry 'Red Hat' {\nlinux /vmlinuz ro\n}\n")
+    host.put("/boot/efi/EFI/redhat/grub.cfg", "configfile $prefix/grub.cfg\n")
+    for wanted in ("auto", "grubby", "bls"):
+        with pytest.raises(KdumpError, match="GRUB does not read the boot loader entries of this host"):
+            choice.choose(host, wanted)
+    host.put("/boot/efi/EFI/redhat/grub.cfg", "insmod blscfg\nblscfg\n")
+    assert choice.choose(host, "auto") == "grubby"
 
 
 # --- what grubby's sed would damage --------------------------------------------------------------------------------
@@ -506,3 +524,22 @@ def test_zipl_that_only_says_that_it_did(s390x):
 def test_without_zipl_nothing_is_touched(s390x):
     s390x.remove("/usr/bin/zipl")
     assert "zipl is missing" in refused(s390x)[0] and updates(s390x) == []
+
+
+def test_entries_edited_in_place_reach_the_boot_map_too(s390x):
+    s390x.remove("/usr/bin/grubby")
+    assert choice.choose(s390x, "auto") == "bls"
+    plan = bls.plan(s390x, ["512M"], ["ALL"])
+    plan.apply(s390x)
+    assert plan.actions[-1] == "zipl" and not bls.plan(s390x, ["512M"], ["ALL"]).changed
+    assert s390x.read("/boot/bootmap").count(b"crashkernel=512M\0") == 3
+
+
+def test_a_default_grub_follows_entries_edited_in_place(host):
+    """For what grubby refuses, bls is advised: it leaves nothing out."""
+    host.put(OLD_ENTRY, contract.entry_text(OLD_RELEASE, "ro a=1&2"))
+    host.put("/etc/kernel/cmdline", "ro a=1&2\n")
+    bls.plan(host, ["512M"], ["ALL"]).apply(host)
+    assert options(host, OLD_ENTRY) == host.read_text("/etc/kernel/cmdline").strip() == "ro a=1&2 crashkernel=512M"
+    assert "crashkernel=512M" in host.read_text("/etc/default/grub")
+    assert grubby.plan(host, ["512M"], ["ALL"]).actions == []

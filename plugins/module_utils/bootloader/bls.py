@@ -17,6 +17,7 @@ from .entry import Change, Entry, arguments, edit, hidden_problems, others, sele
 from .newkernels import KERNEL_CMDLINE, joined
 
 ROOTS = ("/boot", "/efi", "/boot/efi")
+_GRUB2_CFG = ("/boot/grub2/grub.cfg", "/boot/efi/EFI/*/grub.cfg")  # the second leads to the first, from EL 9 on
 GRUBENV = ("/boot/grub2/grubenv", "/boot/grub/grubenv")
 _VARIABLE = "/sys/firmware/efi/efivars/%s-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 _FIELD = re.compile(r"[ \t]*(\S+)[ \t]*(.*)", re.DOTALL)
@@ -41,7 +42,23 @@ class File(NamedTuple):
 
 
 def missing(host: Any) -> str:
-    return "" if _files(host) else "there are no boot loader entries in loader/entries of %s" % ", ".join(ROOTS)
+    if not _files(host):
+        return "there are no boot loader entries in loader/entries of %s" % ", ".join(ROOTS)
+    return unread(host)
+
+
+def unread(host: Any) -> str:
+    """Why the Red Hat family's GRUB does not read the entries that there are; "" where it does, or is not what boots."""
+    # On ppc64le grubby has grub2-mkconfig write menu entries for firmware that reads no others (its update_grubcfg).
+    if host.kernel.machine == "ppc64le" or _variable(host, "LoaderInfo").startswith("systemd-boot"):
+        return ""
+    found = [path for pattern in _GRUB2_CFG for path in host.glob(pattern)]
+    if not found or any("blscfg" in host.read_text(path) for path in found):
+        return ""
+    return (
+        "GRUB does not read the boot loader entries of this host: there is no `blscfg` in %s "
+        "(GRUB_ENABLE_BLSCFG=true in /etc/default/grub, then grub2-mkconfig, brings it)" % " or ".join(found)
+    )
 
 
 def entries(host: Any) -> List[Entry]:
@@ -107,7 +124,7 @@ def notes(host: Any, values: Sequence[str], kernels: Sequence[str]) -> List[Prob
         for root in ROOTS
         for path in host.glob(root + "/EFI/Linux/*.efi")
     ]
-    return found + newkernels.notes(host, values, kernels, [])
+    return found + newkernels.notes(host, values, kernels, [], grubenv_kernelopts(host))
 
 
 # --- reading -------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def missing(host: Any) -> str:
             "grubby changes nothing on this host, and would say that it did: there are no boot loader entries in %s "
             "(grub2-switch-to-blscfg makes them)" % ENTRIES
         )
-    return ""
+    return bls.unread(host)
 
 
 def entries(host: Any) -> List[Entry]:
@@ -176,7 +176,8 @@ def _unfit(lines: Sequence[str]) -> str:
 
 def notes(host: Any, values: Sequence[str], kernels: Sequence[str]) -> List[Problem]:
     usual = [info for info in _listed(host)[0] if not info.is_rescue]
-    return newkernels.notes(host, values, kernels, [others(info.line) for info in usual])
+    lines = [others(info.line) for info in usual]
+    return newkernels.notes(host, values, kernels, lines, bls.grubenv_kernelopts(host))
 
 
 def info_argv(selector: str) -> List[str]:

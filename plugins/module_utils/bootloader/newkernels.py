@@ -98,21 +98,24 @@ def joined(text: str) -> str:
     return " ".join(line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
 
 
-def notes(host: Any, values: Sequence[str], kernels: Sequence[str], entries: Sequence[List[str]]) -> List[Problem]:
+def notes(
+    host: Any, values: Sequence[str], kernels: Sequence[str], entries: Sequence[List[str]], kernelopts: Optional[str]
+) -> List[Problem]:
     """In what the next kernel's entry will be other than those there are; `entries` are these, as arguments."""
-    problems = []
-    if "ALL" not in kernels:
-        for path, found in _held(host).items():
-            if not crashkernel.same(found, values):
-                problems.append(
-                    Problem(
-                        "A kernel that is installed later takes its arguments from %s, which has %s."
-                        % (path, arguments(found) or "no crashkernel="),
-                        "Use kernels: ALL, which changes these files too; for single kernels they stay (grubby#55).",
-                        "kernels",
-                        ",".join(kernels),
-                    )
-                )
+    held = {} if "ALL" in kernels else _held(host)
+    if "ALL" not in kernels and kernelopts is not None:
+        held["kernelopts in grubenv"] = crashkernel.find(kernelopts)
+    problems = [
+        Problem(
+            "A kernel that is installed later takes its arguments from %s, which has %s."
+            % (where, arguments(found) or "no crashkernel="),
+            "Use kernels: ALL, which changes these files too; for single kernels they stay (grubby#55).",
+            "kernels",
+            ",".join(kernels),
+        )
+        for where, found in held.items()
+        if not crashkernel.same(found, values)
+    ]
     line = joined(host.read_text(KERNEL_CMDLINE, ""))
     lost = [argument for argument in _common(entries) if argument not in others(line)]
     if line and lost:
