@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import sysconfig
+from ansible_collections.vmcore.kdump.plugins.module_utils import reservation, sysconfig
 from ansible_collections.vmcore.kdump.plugins.module_utils.bootloader import bls, choice, grubby
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 from ansible_collections.vmcore.kdump.tests.contract import host as contract
@@ -543,3 +543,31 @@ def test_a_default_grub_follows_entries_edited_in_place(host):
     assert options(host, OLD_ENTRY) == host.read_text("/etc/kernel/cmdline").strip() == "ro a=1&2 crashkernel=512M"
     assert "crashkernel=512M" in host.read_text("/etc/default/grub")
     assert grubby.plan(host, ["512M"], ["ALL"]).actions == []
+
+
+# --- as the module has it ------------------------------------------------------------------------------------------
+def params(**given):
+    usual = {"value": "512M", "state": "present", "kernels": ["ALL"], "bootloader": "auto", "_check": False}
+    return dict(usual, _advice=lambda host: None, **given)
+
+
+@pytest.mark.parametrize("kernels", [["ALL"], ["DEFAULT"], [contract.OLD_KERNEL]], ids=["ALL", "DEFAULT", "path"])
+def test_check_mode_tells_what_a_real_run_does(host, kernels):
+    before = host.snapshot()
+    given = dict(params(), kernels=kernels, _check=True)
+    plan = reservation.decide(host, given)
+    predicted = reservation.report(host, given)
+    assert host.snapshot() == before and predicted["bootloader"] == "grubby"
+    given = dict(params(), kernels=kernels)
+    again = reservation.decide(host, given)
+    assert again.diff() == plan.diff()
+    again.apply(host)
+    assert reservation.report(host, given) == predicted
+    assert not reservation.decide(host, dict(params(), kernels=kernels)).changed
+
+
+def test_a_mistake_in_each_part_is_named_at_once(host):
+    host.put(OLD_ENTRY, contract.entry_text(OLD_RELEASE, "ro a=1&2"))
+    with pytest.raises(KdumpError) as caught:
+        reservation.decide(host, dict(params(), value="1.5G"))
+    assert [problem.option for problem in caught.value.problems] == ["value", "bootloader"]
