@@ -91,7 +91,7 @@ def _entry(text: str, start: int) -> Entry:
         found = shape.match(text, start, line_end)
         if found:
             try:
-                value, after = _word(text, found.end())
+                value, after = _words(text, found.end()) if trouble else _word(text, found.end())
                 end = _line_rest(text, after)
                 return Entry(start, end, found.group("name"), value, (found.end(), after), trouble)
             except _NotPlain as not_plain:
@@ -127,6 +127,19 @@ def _word(text: str, at: int) -> Tuple[str, int]:
                 raise _NotPlain("holds a `~` that the shell expands")
             piece, at = char, at + 1
         value += piece
+    return value, at
+
+
+def _words(text: str, at: int) -> Tuple[str, int]:
+    """The same of all the words to the line's end: who writes `NAME = a b` means both. They must be without quotes."""
+    start = at
+    value, at = _word(text, at)
+    while re.match(r"[ \t]+[^ \t\n#]", text[at:]):
+        at += len(text[at:]) - len(text[at:].lstrip(" \t"))
+        more, at = _word(text, at)
+        value += " " + more
+        if re.search("[\"'\\\\]", text[start:at]):
+            raise _NotPlain(_BLANKS)
     return value, at
 
 
@@ -246,12 +259,13 @@ def setting_problems(settings: Dict[str, Any], remove: List[str]) -> Iterator[Pr
         if name in remove:
             yield Problem("%s is in both settings and remove." % name, "Leave it out of one of the two.", name)
         text = as_text(value)
+        told = MASK if is_secret(name) else shown(str(value) if text is None else text)
         if text is None:
             hint = 'Put it in quotes ("yes", "1"), for YAML has made something else of it; `remove` removes it.'
-            yield Problem("%s is neither text nor a number." % shown(name), hint, shown(name), shown(str(value)))
+            yield Problem("%s is neither text nor a number." % shown(name), hint, shown(name), told)
         elif _CONTROL.search(text) or NO_TEXT.search(text):
             hint = "A value is one line of text: the shells and systemd read nothing else alike."
-            yield Problem("%s cannot be %s." % (shown(name), shown(text)), hint, shown(name), shown(text))
+            yield Problem("%s cannot be %s." % (shown(name), told), hint, shown(name), told)
 
 
 def as_text(value: Any) -> Optional[str]:
@@ -277,7 +291,8 @@ def _without_blanks(text: str, names: Set[str]) -> str:
     for entry in reversed(read(text)):
         if entry.why == _BLANKS and entry.name in names:
             start, end = entry.word
-            text = "%s%s=%s%s" % (text[: entry.start], entry.name, text[start:end] or '""', text[end:])
+            written = quote(entry.value) if _word(text, start)[1] < end else text[start:end] or '""'
+            text = "%s%s=%s%s" % (text[: entry.start], entry.name, written, text[end:])
     return text
 
 

@@ -136,7 +136,8 @@ UNCLEAR = {
     "sourced": (". /etc/other", "Line 1 is not an assignment: . /etc/other"),
     "with blanks around": ("V = 1", "V (line 1) has blanks around its `=`"),
     "with a blank behind": ("V= 1", "V (line 1) has blanks around its `=`"),
-    "with blanks around and more": ("V = 1 2", "Line 1 is not an assignment: V = 1 2"),
+    "with blanks around and more": ("V = 1 2", "V (line 1) has blanks around its `=`"),
+    "with blanks around, quotes and more": ("V = 1 '2 3'", "Line 1 is not an assignment: V = 1"),
     "a comparison": ("V == 1", "Line 1 is not an assignment: V == 1"),
 }
 
@@ -148,7 +149,8 @@ def test_what_only_a_shell_can_tell_is_refused_by_name(text, message):
     assert [p for p in caught.value.problems if p.message.startswith(message) and p.hint], caught.value.problems
 
 
-NOT_OF_V = ("sourced", "with blanks around", "with a blank behind", "with blanks around and more", "a comparison")
+NOT_OF_V = ("sourced", "with blanks around", "with a blank behind", "with blanks around and more",
+            "with blanks around, quotes and more", "a comparison")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [name for name in UNCLEAR if name not in NOT_OF_V])
@@ -337,6 +339,14 @@ def test_the_diff_holds_no_password(host):
     assert "secret" not in str(plan.diff()) and 'FTP="server"' in str(plan.diff())
     plan.apply(host)
     assert parse(host.read_text("/etc/default/kdump-tools"))["FTP_PASSWORD"] == "new secret"
+
+
+@pytest.mark.parametrize("value", ["hush\nhush", {"hush": 1}, True])
+def test_a_password_that_is_refused_is_not_told(host, value):
+    with pytest.raises(KdumpError) as caught:
+        sysconfig.decide(host, params(settings={"KDUMP_SMTP_PASSWORD": value}))
+    (problem,) = caught.value.problems
+    assert "hush" not in str(problem) and problem.value == sysconfig.MASK
 
 
 UNKNOWN = {
