@@ -2,12 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 import pytest
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import reservation
+from ansible_collections.vmcore.kdump.plugins.module_utils import engine, reservation
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host, Kernel
 from ansible_collections.vmcore.kdump.plugins.module_utils.engines import kdumpctl as kdumpctl_engine
 from ansible_collections.vmcore.kdump.plugins.module_utils.engines.driver import Recommendation
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, fail
+from ansible_collections.vmcore.kdump.tests.contract.kdumpctl import KdumpctlHost
 
 M, G = 1 << 20, 1 << 30
 
@@ -390,3 +391,15 @@ def test_auto_becomes_a_value_that_reserves(tmp_path):
     given = params(value="auto")
     reservation.decide(host, given).apply(host)
     assert reservation.report(host, given)["expected_bytes"] == 192 * M
+
+
+def test_auto_on_a_red_hat_host_by_its_own_tools(tmp_path):
+    """kdumpctl names the value, grubby writes it, and what is believed is what is read back."""
+    host = KdumpctlHost(tmp_path, tools=["grubby"])
+    given = params(value="auto", advice=engine.chosen(host, {"engine": "auto"}).recommended)
+    reservation.decide(host, given).apply(host)
+    result = reservation.report(host, given)
+    assert result["bootloader"] == "grubby" and "get-default-crashkernel" in result["advice"]
+    assert {tuple(one["crashkernel"]) for one in result["after"]} == {("2G-64G:256M,64G-:512M",)}
+    assert {argv[1] for argv in host.calls if argv[0] == "kdumpctl"} == {"get-default-crashkernel"}
+    assert not reservation.decide(host, dict(given)).changed
