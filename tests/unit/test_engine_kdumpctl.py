@@ -292,6 +292,11 @@ def test_an_image_that_does_not_fit_is_refused_before_anything_is_unloaded(host)
     assert host.loaded() is not None
 
 
+def test_firmware_assisted_dump_is_refused(host):
+    host.put("/sys/kernel/fadump/enabled", "1\n")
+    assert "fadump" in failure(lambda: build(host))
+
+
 def test_without_kdumpctl_it_is_missing_and_foreseen_in_check_mode(host):
     host.remove("/usr/bin/kdumpctl")
     with pytest.raises(Missing):
@@ -352,7 +357,8 @@ def test_an_image_that_does_not_load_gives_way_to_the_one_before_it(host):
     assert "%s was put back to what last worked, and is loaded again" % IMAGE in failure(lambda: load(host))
     assert host.read(IMAGE) == image
     assert host.loaded() is not None
-    arm(host)
+    assert kdumpctl.loaded(host).digest != kdumpctl.wanted_digest(host, RELEASE, kdumpctl.configuration(host))
+    assert len(arm(host)) == 2  # it is not taken for one of today's inputs because it has just been written
     assert host.listdir(kdumpctl_good.FOLDER) == ["files"]
 
 

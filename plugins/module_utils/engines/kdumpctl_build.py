@@ -34,7 +34,7 @@ def plan(
     if params.get("force") or present is None or present.digest != recipe.digest:
         steps.append(Step(
             "build the capture image %s with kdumpctl" % recipe.path,
-            lambda target: outcome.update(manifest=build(target, recipe, configuration)),
+            lambda target: outcome.update(manifest=build(target, recipe, configuration, present)),
             _describe(present.inputs if present else []), _describe(recipe.inputs),
         ))  # fmt: skip
     return Plan(steps)
@@ -77,9 +77,14 @@ def report(host: Any, release: str, configuration: Configuration, outcome: Mappi
     }
 
 
-def build(host: Any, recipe: kdumpctl_image.Recipe, configuration: Configuration) -> store.Manifest:
-    """`kdumpctl rebuild`, and a look at what came of it. On failure everything is put back that last worked."""
-    kdumpctl_good.keep_image(host, recipe.path)
+def build(
+    host: Any, recipe: kdumpctl_image.Recipe, configuration: Configuration, present: Optional[store.Manifest]
+) -> store.Manifest:
+    """`kdumpctl rebuild`, and a look at what came of it. On failure everything is put back that last worked.
+
+    present: the image that is there until then
+    """
+    kdumpctl_good.keep_image(host, present)
     before = kdumpctl_image.fingerprint(host, recipe.path)
     started = host.monotonic()
     done = host.run(["kdumpctl", "rebuild"], timeout=_SECONDS)

@@ -23,7 +23,7 @@ _NFS_MODULES = ("nfs", "nfsv3", "nfsv4", "network", "kdumpbase")
 def problems(host: Any, configuration: Configuration, predict: bool = False) -> List[Problem]:
     """All of it. With `predict` nothing is missed that the engine's packages bring."""
     conf = configuration.conf
-    found = conf_check.check_host(host, conf, predict)
+    found = conf_check.check_host(host, conf, predict) + _firmware_problems(host)
     if any(problem.option in (conf.target.kind, "dracut_args") for problem in found + conf.problems):
         return found
     if conf.target.kind == "ssh":
@@ -37,6 +37,16 @@ def problems(host: Any, configuration: Configuration, predict: bool = False) -> 
             "Install the package that brings it (dnf install /usr/sbin/makedumpfile).", "core_collector",
         ))  # fmt: skip
     return found + _settings_problems(configuration.settings)
+
+
+def _firmware_problems(host: Any) -> List[Problem]:
+    """With fadump kdumpctl builds the host's own initrd anew, and registers with the firmware in place of a load."""
+    if "1" not in [
+        host.read_text(path, "").strip() for path in ("/sys/kernel/fadump/enabled", "/sys/kernel/fadump_enabled")
+    ]:
+        return []
+    hint = "Take fadump= off the kernel's command line and reboot, or go on without this collection."
+    return [Problem("This host was booted with firmware-assisted dump (fadump), which is not supported here.", hint)]
 
 
 def nfs_source(conf: Conf) -> str:

@@ -11,6 +11,7 @@ import json
 from typing import Any, Dict, List, Optional
 
 from .. import kexec_state, layout
+from ..image import store
 from ..plan import Plan, Step
 from ..problems import KdumpError
 from . import kdumpctl_image, kdumpctl_unit
@@ -18,6 +19,7 @@ from . import kdumpctl_image, kdumpctl_unit
 FILES = (layout.CONF, layout.SYSCONFIG)
 FOLDER = layout.STATE_DIR + "/kdumpctl/good"
 KEPT = FOLDER + "/files"
+_MANIFEST = ".json"
 
 Texts = Dict[str, Optional[str]]  # by path; None for a file that is not there
 
@@ -40,14 +42,14 @@ def keep(host: Any) -> None:
             host.remove(FOLDER + "/" + name)
 
 
-def keep_image(host: Any, path: str) -> None:
+def keep_image(host: Any, image: Optional[store.Manifest]) -> None:
     """Keep the image that is loaded before another one is built in its place, where there is room for it."""
-    copy = _copy_of(path)
-    if not kexec_state.is_loaded(host) or not host.is_file(path) or host.exists(copy):
+    if image is None or not kexec_state.is_loaded(host) or host.exists(_copy_of(image.path)):
         return
     host.make_directories(FOLDER, 0o700)
-    if host.free_bytes(FOLDER) > 2 * host.stat(path).st_size:
-        host.write(copy, host.read(path), 0o600)
+    if host.free_bytes(FOLDER) > 2 * image.bytes:
+        host.write(_copy_of(image.path) + _MANIFEST, kdumpctl_image.as_json(image), 0o600)
+        host.write(_copy_of(image.path), host.read(image.path), 0o600)
 
 
 def put_back(host: Any) -> List[str]:
@@ -65,14 +67,19 @@ def put_back(host: Any) -> List[str]:
 
 
 def _put_image_back(host: Any) -> List[str]:
-    """After the files, so that it is newer than they are: kdumpctl then takes it as it is."""
+    """After the files, so that it is newer than they are: kdumpctl then takes it as it is.
+
+    What it was made of is put back too: by its time alone it would be taken for one of today's inputs.
+    """
     try:
         path = kdumpctl_image.place_of(host)
     except KdumpError:
         return []
     copy = _copy_of(path)
-    if not host.is_file(copy):
+    manifest = kdumpctl_image.from_json(host.read_text(copy + _MANIFEST, ""))
+    if manifest is None or manifest.path != path or not host.is_file(copy):
         return []
+    kdumpctl_image.record(host, manifest)
     host.write(path, host.read(copy), 0o600)
     return [path]
 

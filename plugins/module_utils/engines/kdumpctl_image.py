@@ -32,6 +32,7 @@ _HOOKS = ("kdump_pre", "kdump_post", "kdump_emergency", "extra_bins")
 # What the image is made from and with, beside what kdump.conf names. Not all are there on every release.
 _ALWAYS = (
     "/etc/fstab /etc/lvm/lvm.conf /etc/sysconfig/fence_kdump /etc/dracut.conf /etc/dracut.conf.d/*.conf "
+    "/usr/lib/dracut/dracut.conf.d/* "
     "/etc/kdump/pre.d/* /etc/kdump/post.d/* /etc/kdump/emergency.d/* /usr/sbin/mkdumprd /usr/lib/kdump/*.sh "
     "/usr/lib/kdump/dracut.conf.d/* /usr/lib/dracut/modules.d/*kdumpbase/*"
 ).split()
@@ -249,7 +250,7 @@ def present(host: Any, release: str, configuration: Configuration) -> Optional[s
     path = place(host, release, kernel) if kernel else ""
     if not path or not host.is_file(path):
         return None
-    recorded = _recorded(host)
+    recorded = from_json(host.read_text(RECORD, ""))
     sha256 = sha256_of(host, path)
     if recorded is not None and (recorded.path, recorded.sha256, recorded.release) == (path, sha256, release):
         return recorded
@@ -280,14 +281,17 @@ def manifest(recipe: Recipe, sha256: str, size: int, seconds: float) -> store.Ma
 def record(host: Any, made: store.Manifest) -> None:
     """Remember what an image was made of."""
     host.make_directories(RECORD.rpartition("/")[0], 0o700)
-    host.write(
-        RECORD, json.dumps(dict(made._asdict(), format=FORMAT), sort_keys=True, indent=1).encode() + b"\n", 0o600
-    )
+    host.write(RECORD, as_json(made), 0o600)
 
 
-def _recorded(host: Any) -> Optional[store.Manifest]:
+def as_json(made: store.Manifest) -> bytes:
+    return json.dumps(dict(made._asdict(), format=FORMAT), sort_keys=True, indent=1).encode() + b"\n"
+
+
+def from_json(text: str) -> Optional[store.Manifest]:
+    """What as_json() made; None of anything else."""
     try:
-        values = json.loads(host.read_text(RECORD, "{}"))
+        values = json.loads(text)
         return store.Manifest(**values) if values.pop("format", None) == FORMAT else None
     except (ValueError, TypeError, AttributeError):
         return None

@@ -14,6 +14,7 @@ import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from .. import kexec_cmdline, kexec_errors, kexec_kernel, kexec_state, layout
+from ..image import store
 from ..image.contents import sha256_of
 from ..kexec_state import Loaded
 from ..plan import Plan, Step
@@ -85,10 +86,11 @@ def command_line(host: Any, settings: Dict[str, str]) -> str:
 
 # --- deciding ------------------------------------------------------------------------------------------------------
 class _Today(NamedTuple):
-    """What loading today comes to. `built`: the image that is there is today's."""
+    """What loading today comes to. `image` is what is there, and `built` tells whether that is today's."""
 
     state: Loaded
     recipe: kdumpctl_image.Recipe
+    image: Optional[store.Manifest]
     built: bool
 
 
@@ -125,7 +127,7 @@ def _today(host: Any, configuration: Configuration) -> _Today:
         "crash", recipe.kernel, recipe.kernel_sha256, recipe.path, image.sha256 if image is not None and built else "",
         recipe.digest, command_line(host, configuration.settings), "",
     )  # fmt: skip
-    return _Today(state, recipe, built)
+    return _Today(state, recipe, image, built)
 
 
 def _same(present: Loaded, wanted: Loaded) -> bool:
@@ -222,7 +224,7 @@ def _load(host: Any, configuration: Configuration, today: Optional[_Today]) -> N
     """Build what is not built, then unload and start; on failure go back to what worked, and report both."""
     _reach_server(host, configuration)
     if today is not None and not today.built:
-        kdumpctl_build.build(host, today.recipe, configuration)
+        kdumpctl_build.build(host, today.recipe, configuration, today.image)
     previous = kexec_state.last_load(host)
     host.remove(layout.LOADED)
     try:
