@@ -1,8 +1,10 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A host of the Red Hat family as the role's tasks bring it about, and handed from one engine to the other and back."""
+"""Hosts as the role's tasks bring them about, and handed from one engine to the other and back."""
 
 import hashlib
+import pathlib
+import sys
 
 import pytest
 
@@ -25,6 +27,9 @@ from ansible_collections.vmcore.kdump.plugins.module_utils.problems import Kdump
 from ansible_collections.vmcore.kdump.tests.contract.host import KERNEL, MIB, RELEASE
 from ansible_collections.vmcore.kdump.tests.contract.kdumpctl import KdumpctlHost
 from ansible_collections.vmcore.kdump.tests.unit.kexec_host import bzimage
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "contract"))
+import debian
 
 DIGEST = hashlib.sha256(b"the native image's inputs").hexdigest()
 
@@ -53,16 +58,22 @@ class TwoEngines(KdumpctlHost):
         self.put("/sys/kernel/kexec_crash_loaded", "0\n")
 
 
-@pytest.fixture
-def host(tmp_path, monkeypatch):
-    """The native image's own building is left out: it is known by what it would be made of."""
-    path = store.image_path(RELEASE, DIGEST)
+class Debian(debian.DebianHost):
+    """kdump-tools is installed, and what the native engine is made of."""
+
+    def free_bytes(self, path):
+        return 1 << 30
+
+
+def leave_out_the_building(monkeypatch, release, kernel_path):
+    """The native image is known by what it would be made of."""
+    path = store.image_path(release, DIGEST)
 
     def make(target):
-        kernel = hashlib.sha256(target.read(KERNEL)).hexdigest()
+        kernel = hashlib.sha256(target.read(kernel_path)).hexdigest()
         data = b"native image"
         manifest = store.Manifest(
-            release=RELEASE, kernel=KERNEL, kernel_sha256=kernel, digest=DIGEST, path=path, bytes=len(data),
+            release=release, kernel=kernel_path, kernel_sha256=kernel, digest=DIGEST, path=path, bytes=len(data),
             sha256=hashlib.sha256(data).hexdigest(), seconds=1.0, target={}, inputs=[],
         )  # fmt: skip
         store.save(target, manifest, data)
@@ -72,7 +83,18 @@ def host(tmp_path, monkeypatch):
 
     monkeypatch.setattr(build, "decide", decide)
     monkeypatch.setattr(build, "wanted_digest", lambda *arguments: DIGEST)
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    leave_out_the_building(monkeypatch, RELEASE, KERNEL)
     return TwoEngines(tmp_path)
+
+
+@pytest.fixture
+def debian_host(tmp_path, monkeypatch):
+    leave_out_the_building(monkeypatch, debian.RELEASE, debian.KERNEL)
+    return Debian(tmp_path)
 
 
 def look(host, name):
@@ -85,22 +107,24 @@ def judge(host, name, **wanted):
 
 def parts(host, name, wanted):
     """The modules of roles/kdump/tasks/present.yml in their order, with the arguments that the role gives them."""
-    found = judge(host, name, **wanted)
+    expected = judge(host, name, **wanted)
     driver = engine.driver(name)
     conf = {"path": layout.CONF, "options": wanted.get("conf", {}), "remove": [], "purge": False, "backup": False,
             "check_host": True, "create_path": True, "_check": False}  # fmt: skip
-    settings = {"path": found.path, "settings": found.settings, "remove": []}
+    settings = {"path": expected.path, "settings": expected.settings, "remove": []}
     memory = {"value": wanted.get("crashkernel", "auto"), "state": "present", "kernels": ["ALL"], "bootloader": "auto",
               "_check": False, "_advice": driver.recommended}  # fmt: skip
     image = {"kernel": None, "conf": layout.CONF, "force": False, "_check": False}
-    return [
+    found = [
         ("conf", lambda: kdumpctl_good.before_write(host, layout.CONF, conf_state.decide(host, conf))),
-        ("sysconfig", lambda: kdumpctl_good.before_write(host, found.path, sysconfig.decide(host, settings))),
+        ("sysconfig", lambda: kdumpctl_good.before_write(host, expected.path, sysconfig.decide(host, settings))),
         ("crashkernel", lambda: reservation.decide(host, memory)),
         ("initramfs", lambda: driver.build_plan(host, image, {})),
         ("boot", lambda: engine.boot_plan(host, name, "present", python="/usr/bin/python3")),
         ("kexec", lambda: driver.load_plan(host, dict(kexec.REQUEST, _check=False))),
     ]
+    left_out = {"conf": not driver.CONF, "crashkernel": memory["value"] is None}
+    return [part for part in found if not left_out.get(part[0])]
 
 
 def converge(host, name, **wanted):
@@ -171,6 +195,26 @@ def test_another_engine_takes_over_and_one_is_in_charge(host, first, second):
     assert converge(host, second, **MEMORY) == []
     assert converge(host, first, **MEMORY)[-2:] == ["boot", "kexec"]
     assert look(host, first)["readiness"] == "armed" and not engine.driver(second).is_enabled(host)
+
+
+@pytest.mark.parametrize("first,second", [("kdump-tools", "native"), ("native", "kdump-tools")])
+def test_on_debian_too(debian_host, first, second):
+    host, wanted = debian_host, {"crashkernel": None}
+    converge(host, first, **wanted)
+    found = look(host, first)
+    assert (found["loaded_by"], found["unit_enabled"]) == (first, True) and not kept_from_readiness(found)
+    assert "boot" in converge(host, second, **wanted)
+    found = look(host, second)
+    assert (found["loaded_by"], found["unit_enabled"]) == (second, True) and not kept_from_readiness(found)
+    assert not engine.driver(first).is_enabled(host) and engine.driver(first).loaded(host) is None
+    assert converge(host, second, **wanted) == []
+    converge(host, first, **wanted)
+    assert look(host, first)["loaded_by"] == first and not kept_from_readiness(look(host, first))
+
+
+def kept_from_readiness(found):
+    """The reasons, but that the machine has no boot loader and was never crashed."""
+    return [one["message"] for one in found["reasons"] if one["message"] != "No crash test has been made."]
 
 
 def test_a_crash_test_is_of_the_engine_that_is_in_charge(host):
