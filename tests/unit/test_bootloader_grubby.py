@@ -281,6 +281,11 @@ def test_a_single_kernel_gets_options_of_its_own(el8):
     assert options(el8, OLD_ENTRY) == "$kernelopts $tuned_params"
 
 
+def test_kernelopts_that_grubby_would_damage(el8):
+    el8.put("/boot/grub2/grubenv", grubenv(kernelopts="ro a=1&2"))
+    assert "hold &, which sed" in refused(el8)[0] and updates(el8) == []
+
+
 def test_grubby_55_later_kernels_of_el8_go_by_kernelopts(el8):
     converge(el8, ["1G"], [contract.KERNEL])
     assert (

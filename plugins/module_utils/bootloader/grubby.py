@@ -143,7 +143,9 @@ def _refuse(host: Any, infos: Sequence[Info]) -> None:
     problems = zipl.problems(host)
     for info in infos:
         problems += hidden_problems("The boot entry '%s'" % info.title, info.line)
-        reason = _unfit(_options(host, info))
+        lines = _options(host, info)
+        shared = "$kernelopts" in lines[0] and bls.grubenv_kernelopts(host)
+        reason = _unfit(lines, shared or "")
         if reason:
             problems.append(
                 Problem(
@@ -162,11 +164,14 @@ def _options(host: Any, info: Info) -> List[str]:
     return re.findall(r"^options[ \t]+(.*)", host.read_text(info.path, ""), re.MULTILINE) or [info.line]
 
 
-def _unfit(lines: Sequence[str]) -> str:
-    """Why grubby cannot edit an entry's options; "" when it can. Its update_args and set_bls_value are echo and sed."""
+def _unfit(lines: Sequence[str], shared: str) -> str:
+    """Why grubby cannot edit an entry's options; "" when it can. Its update_args and set_bls_value are echo and sed.
+
+    `shared`: grubenv's kernelopts where the options refer to it, which sed puts there, too.
+    """
     if len(lines) > 1:
         return "it has more than one line of options, which it would write into each of them"
-    marks = sorted(set(re.findall(r"[&\\]", lines[0])))
+    marks = sorted(set(re.findall(r"[&\\]", lines[0] + shared)))
     if marks:
         return "its arguments hold %s, which sed takes for a command of its own" % " and ".join(marks)
     if any(re.search(r"\s\s|[^\S ]", argument) for argument in cmdline.split(lines[0])):
