@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -587,3 +588,40 @@ def test_the_advice_is_the_packages_own(host):
     assert (found.value, found.bytes) == ("512M-:192M", 192 << 20)
     host.remove("/etc/default/grub.d/kdump-tools.cfg")
     assert kdump_tools.recommended(host).value == "512M-:192M"
+
+
+# --- after a failed dump -------------------------------------------------------------------------------------------
+FAILED_DUMP = {
+    "reboot": ["sync", "reboot -f"],
+    "halt": ["sync", "halt -f", "reboot -f"],
+    "poweroff": ["sync", "poweroff -f", "reboot -f"],
+    "shell": ["sync", "setsid -c -w sh -i", "sync", "reboot -f"],
+    "": ["sync", "reboot -f"],
+}
+
+
+@pytest.mark.parametrize("action", list(FAILED_DUMP))
+def test_a_failed_dump_always_ends_in_a_reboot(armed, tmp_path, action):
+    """As kdump-tools.init runs it, `$KDUMP_FAIL_CMD ;`; here the programs only write down that they ran."""
+    script = armed.read_text(FAILED)
+    for path, mine in (("/proc/sysrq-trigger", "sysrq"), ("/dev/console", "console")):
+        assert path in script
+        script = script.replace(path, str(tmp_path / mine))
+    (tmp_path / "console").write_text("")
+    (tmp_path / "failed").write_text(script)
+    (tmp_path / "bin").mkdir()
+    for name in ("sync", "reboot", "halt", "poweroff", "setsid"):
+        program = tmp_path / "bin" / name
+        program.write_text('#!/bin/sh\necho "%s${*:+ $*}" >>"%s"\n' % (name, tmp_path / "ran"))
+        program.chmod(0o755)
+    argv = ["dash", "-c", "$KDUMP_FAIL_CMD ;"]
+    env = {
+        "KDUMP_FAIL_CMD": "dash %s %s" % (tmp_path / "failed", action),
+        "PATH": "%s:/usr/bin:/bin" % (tmp_path / "bin"),
+    }
+    done = subprocess.run(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    assert done.stdout == b""
+    assert (tmp_path / "ran").read_text().splitlines() == FAILED_DUMP[action]
+    assert (tmp_path / "sysrq").read_text() == "b\n", "where reboot cannot"
+    if action != "shell":  # whose own output begins the file anew, which a console is not
+        assert "saving the vmcore has failed" in (tmp_path / "console").read_text()
