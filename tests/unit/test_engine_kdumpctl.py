@@ -133,6 +133,17 @@ def test_the_module_kexec_alone_builds_first(host):
     assert collected(host).endswith("-d 17")
 
 
+def test_what_kdumpctl_would_build_at_its_start_is_built_while_the_old_one_is_loaded(host):
+    """A file with the same content and a newer time stamp: building takes minutes, without protection if at the start."""
+    arm(host)
+    host.age(100, IMAGE)
+    set_conf(host, contract.SYSCONFIG.replace("nr_cpus=1", "nr_cpus=2"), layout.SYSCONFIG)
+    host.calls.clear()
+    load(host)
+    assert host.calls.index(["kdumpctl", "rebuild"]) < host.calls.index(["systemctl", "stop", "kdump.service"])
+    assert "Rebuilding" not in host.run(["journalctl", "-u", "kdump.service"]).out
+
+
 def test_a_host_that_loaded_at_boot_is_known(host):
     arm(host)
     host.remove(layout.LOADED)  # /run is empty after a boot

@@ -271,6 +271,13 @@ def is_newer(host: Any, recipe: Recipe) -> bool:
     return found is not None and recipe.changed_at < found.st_mtime <= host.now()
 
 
+def looks_old(host: Any, recipe: Recipe) -> bool:
+    """Whether kdumpctl may build the image anew when it starts, by the time stamps that it goes by, in whole seconds."""
+    found = [host.stat(item["source"]) for item in recipe.inputs if item["source"]]
+    image = host.stat(recipe.path)
+    return image is None or any(one is not None and int(one.st_mtime) > int(image.st_mtime) for one in found)
+
+
 def manifest(recipe: Recipe, sha256: str, size: int, seconds: float) -> store.Manifest:
     return store.Manifest(
         recipe.release, recipe.kernel, recipe.kernel_sha256, recipe.digest, sha256, size, seconds, {}, recipe.inputs,

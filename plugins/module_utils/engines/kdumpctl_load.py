@@ -223,7 +223,7 @@ def _unload(host: Any) -> None:
 def _load(host: Any, configuration: Configuration, today: Optional[_Today]) -> None:
     """Build what is not built, then unload and start; on failure go back to what worked, and report both."""
     _reach_server(host, configuration)
-    if today is not None and not today.built:
+    if today is not None and (not today.built or kdumpctl_image.looks_old(host, today.recipe)):
         kdumpctl_build.build(host, today.recipe, configuration, today.image)
     previous = kexec_state.last_load(host)
     host.remove(layout.LOADED)
