@@ -21,10 +21,10 @@ print(json.dumps(%(result)r))
 """
 INFO = {
     "readiness": "armed", "reasons": [], "packages_missing": [], "unit_enabled": 1, "loaded": {}, "engine": "native",
-    "conf": {"exists": 1, "path": "/etc/kdump.conf"}, "crashkernel": {"reserved_bytes": 1 << 27, "reboot_required": 0},
+    "conf": {"exists": True, "path": "/etc/kdump.conf"}, "crashkernel": {"reserved_bytes": 1 << 27, "reboot_required": 0},
     "expected": {"differs": ["triggers"], "path": "/etc/sysconfig/kdump", "settings": {}, "triggers": {}},
 }  # fmt: skip
-KDUMP_TOOLS = dict(INFO, engine="kdump-tools", conf={"exists": 0, "path": ""}, expected=dict(
+KDUMP_TOOLS = dict(INFO, engine="kdump-tools", conf={"exists": False, "path": ""}, expected=dict(
     INFO["expected"], path="/etc/default/kdump-tools", settings={"USE_KDUMP": "1", "KDUMP_COREDIR": "/srv/crash"}))  # fmt: skip
 RESULTS = {name: {"changed": 0} for name in ["boot", "conf", "initramfs", "kexec", "sysconfig"]}
 RESULTS.update(info=INFO, crashkernel={"changed": 0, "reserved_bytes": 1 << 27, "reboot_required": 0})
