@@ -31,14 +31,14 @@ RESULTS.update(info=INFO, crashkernel={"changed": 0, "reserved_bytes": 1 << 27, 
 
 
 class Role:
-    def __init__(self, work, info=INFO):
+    def __init__(self, work, info=None):
         self.ansible = Ansible(work)
         self.log = work / "asked"
         self.triggers = work / "triggers.conf"
         home = work / "collections" / "ansible_collections" / "vmcore" / "kdump"
         shutil.copytree(ROOT / "roles", home / "roles")
         (home / "plugins" / "modules").mkdir(parents=True)
-        for name, result in dict(RESULTS, info=info).items():
+        for name, result in dict(RESULTS, info=info or INFO).items():
             text = STUB % {"name": name, "log": str(self.log), "result": result}
             (home / "plugins" / "modules" / f"{name}.py").write_text(text)
 
