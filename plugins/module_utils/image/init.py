@@ -34,7 +34,7 @@ failure_action=reboot      # reboot halt poweroff shell dump_to_rootfs
 final_action=reboot        # reboot halt poweroff
 device_limit=90            # seconds for the target's device to appear
 hook_limit=900             # seconds for each of kdump_pre, kdump_post and the like
-stall_limit=600            # seconds without any work of CPU or disk, after which nothing will come any more
+stall_limit=1000           # seconds without any work of CPU or disk, after which nothing will come any more; hooks may wait
 starters=                  # files that nothing needs once the target is mounted
 restart_tool=              # busybox where it can restart the machine
 use_target() { :; }        # sets the six that follow, for `dump` or for `root`
