@@ -116,7 +116,7 @@ class ContractHost(Host):
     def snapshot(self):
         """Every file with its bytes: what check mode and a second run must leave alone."""
         found = {}
-        for folder, _, names in os.walk(self.root):
+        for folder, dummy, names in os.walk(self.root):
             for name in names:
                 path = os.path.join(folder, name)
                 found["/" + os.path.relpath(path, self.root)] = (
@@ -152,8 +152,8 @@ def transcript(name):
     """[(command, output, exit code)] of a real tool's transcript, in order."""
     found = []
     for part in ("\n" + (TRANSCRIPTS / name).read_text()).split("\n$ ")[1:]:
-        command, _, rest = part.partition("\n")
-        out, _, rc = rest.rpartition("[exit ")
+        command, dummy, rest = part.partition("\n")
+        out, dummy, rc = rest.rpartition("[exit ")
         found.append((command, out, int(rc.split("]")[0])))
     return found
 

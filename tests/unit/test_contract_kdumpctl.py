@@ -21,8 +21,8 @@ def commands():
     """[(line of kdump.conf set before, command, output, exit code)]"""
     conf = ""
     for block in ("\n" + TRANSCRIPT).split("\n$ ")[1:]:
-        command, _, rest = block.partition("\n")
-        out, _, after = rest.rpartition("[exit ")
+        command, dummy, rest = block.partition("\n")
+        out, dummy, after = rest.rpartition("[exit ")
         yield conf, command, out, int(after.split("]")[0])
         conf = "".join(re.findall(r"^## kdump.conf: (.*)$", after, re.MULTILINE))
 
@@ -33,7 +33,7 @@ def own(text):
 
 def options_of(command):
     """What the transcript shows of a file, to be put on the machine."""
-    return next(out for _, one, out, _ in commands() if one == command)
+    return next(out for dummy, one, out, dummy in commands() if one == command)
 
 
 @pytest.fixture

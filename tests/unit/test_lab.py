@@ -144,7 +144,7 @@ def test_two_that_take_a_guest_away_at_once_do_not_disturb_each_other(monkeypatc
         except Exception as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=take_away) for _ in range(4)]
+    threads = [threading.Thread(target=take_away) for dummy in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -187,7 +187,7 @@ def test_kvm_is_tried_once_by_whoever_comes_first(monkeypatch):
 
     monkeypatch.setattr(accel, "kvm_boots", probe)
     found = []
-    threads = [threading.Thread(target=lambda: found.append(accel.accelerator("vmlinuz"))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: found.append(accel.accelerator("vmlinuz"))) for dummy in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
