@@ -82,8 +82,10 @@ def test_an_image_comes_with_its_seed_and_is_made_once(disk, tmp_path):
     for name in ("user-data", "meta-data"):
         extract = ["xorriso", "-osirrox", "on", "-indev", made.seed, "-extract", f"/{name}", tmp_path / name]
         subprocess.run(extract, check=True, capture_output=True)
-    label = subprocess.run(["blkid", "-o", "value", "-s", "LABEL", made.seed], capture_output=True, text=True).stdout
-    assert label.strip() == "CIDATA"
+    label = subprocess.run(
+        ["blkid", "-o", "value", "-s", "LABEL", made.seed], check=True, capture_output=True, text=True
+    )
+    assert label.stdout.strip() == "CIDATA"
     first_line, settings = (tmp_path / "user-data").read_text().split("\n", 1)
     assert first_line == "#cloud-config"
     settings = json.loads(settings)
