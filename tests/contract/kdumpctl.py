@@ -56,7 +56,7 @@ class KdumpctlHost(ContractHost):
             "/usr/lib/systemd/system/kdump.service": UNIT,
             "/usr/lib/dracut/modules.d/99kdumpbase/kdump.sh": "ssh -q $_ssh_opts\n",
             "/usr/sbin/mkdumprd": "#!/bin/bash\n",
-            "/usr/lib/kdump/kdump-lib.sh": "# 1.0.61\n",
+            "/usr/lib/kdump/kdump-lib.sh": 'out+="rd.systemd.gpt_auto=no "\n',
             "/lib/modules/%s/modules.dep"
             % release: "kernel/drivers/block/virtio_blk.ko.xz:\nkernel/fs/nfs/nfs.ko.xz:\n",
             "/proc/self/mountinfo": MOUNTINFO,

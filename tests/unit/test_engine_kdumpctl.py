@@ -124,6 +124,8 @@ def test_a_changed_command_line_needs_no_image(host):
     assert build(host) == []
     assert load(host)
     assert "nr_cpus=2" in host.loaded()["cmdline"]
+    assert kdumpctl.load_report(host, LOAD)["cmdline"].split()[-1] == host.loaded()["cmdline"].split()[-1]
+    assert len(ran(host, "kdumpctl", "estimate")) == 1  # which takes half a minute, and tells of the image
 
 
 def test_the_module_kexec_alone_builds_first(host):
@@ -776,6 +778,7 @@ def test_eperm_on_hardened_profiles(host):
     """kernel.kexec_load_disabled=1 (ComplianceAsCode 14558) forbids unloading and loading: refused, and it stays loaded."""
     arm(host)
     host.put("/proc/sys/kernel/kexec_load_disabled", "1\n")
+    assert arm(host) == []
     set_conf(host, OTHER)
     said = failure(lambda: load(host))
     assert "kernel.kexec_load_disabled is 1" in said

@@ -29,6 +29,8 @@ _MIB = 1 << 20
 _MARGIN = 8 * _MIB  # as in kexec.py: what the kernel needs beside itself and its image, whatever the host
 _REMOVE = "hugepages hugepagesz slub_debug"  # kdumpctl's own, where the file has no KDUMP_COMMANDLINE_REMOVE
 _FIXED = ("kernel", "initrd", "cmdline", "cmdline_append", "cmdline_remove", "nr_cpus")
+_LIBRARY = "/usr/lib/kdump/kdump-lib.sh"
+_NO_GPT_AUTO = "rd.systemd.gpt_auto=no"  # prepare_cmdline() of newer releases ends with it
 _RUN_AGAIN = "Mend what is said above, then run again."
 _UNPROTECTED = "No capture kernel is loaded now: a crash would leave no vmcore."
 
@@ -78,10 +80,11 @@ def _state_of(host: Any, configuration: Configuration) -> Loaded:
 
 def command_line(host: Any, settings: Dict[str, str]) -> str:
     """The capture kernel's command line, as prepare_cmdline() in kdump-lib.sh makes it of these settings."""
-    return kexec_cmdline.capture_cmdline(
+    line = kexec_cmdline.capture_cmdline(
         host.read_text("/proc/cmdline"), dict({"KDUMP_COMMANDLINE_REMOVE": _REMOVE}, **settings), host.kernel.machine,
         host.read_text("/proc/cpuinfo", ""), kexec_state.watchdogs(host), kexec_state.is_graviton(host),
     )  # fmt: skip
+    return line + " " + _NO_GPT_AUTO if _NO_GPT_AUTO in host.read_text(_LIBRARY, "") else line
 
 
 # --- deciding ------------------------------------------------------------------------------------------------------
@@ -98,7 +101,7 @@ def plan(host: Any, configuration: Configuration, params: Mapping[str, Any]) -> 
     """The plan of the module kexec. KdumpError with everything in the way, before anything is unloaded."""
     if params["state"] == "unloaded":
         return Plan(unload_steps(host) if kexec_state.is_loaded(host) else [])
-    problems = _request_problems(params) + _reservation_problems(host) + _permission_problems(host)
+    problems = _request_problems(params) + _reservation_problems(host)
     today = None
     try:
         today = _today(host, configuration)
@@ -107,11 +110,12 @@ def plan(host: Any, configuration: Configuration, params: Mapping[str, Any]) -> 
         problems += [] if params.get("_check") else error.problems
     except KdumpError as error:
         problems += error.problems
+    present = loaded(host, configuration)
+    if not problems and today is not None and today.built and present is not None and _same(present, today.state):
+        return Plan([])  # also where nothing can be loaded any more, as on hosts that are hardened once they are armed
+    problems += _permission_problems(host)
     if problems:
         raise KdumpError(problems)
-    present = loaded(host, configuration)
-    if today is not None and today.built and present is not None and _same(present, today.state):
-        return Plan([])
     return Plan([Step(
         "load the capture kernel with %s" % kdumpctl_unit.UNIT, lambda target: _load(target, configuration, today),
         _shown(present) if present else "", _shown(today.state) if today else "",
@@ -294,19 +298,27 @@ def _remember(host: Any, configuration: Configuration) -> None:
 
 # --- how much memory it takes --------------------------------------------------------------------------------------
 def _estimate(host: Any, configuration: Configuration) -> None:
-    """kdumpctl's own estimate, asked while it has nothing to build: asked at another time it would build first."""
-    if configuration.conf.get("force_rebuild") == "1":
+    """kdumpctl's own estimate of an image, asked while it has nothing to build: asked at another time it would build first."""
+    known = kexec_state.last_load(host)
+    digest = known.digest if known is not None else ""
+    if configuration.conf.get("force_rebuild") == "1" or (digest and _estimated(host).get("digest") == digest):
         return
     done = host.run(["kdumpctl", "estimate"], timeout=600)
     found = re.search(r"^Recommended crashkernel:\s*(\d+)M$", done.out, re.MULTILINE)
     if done.rc == 0 and found:
-        host.write(ESTIMATE, json.dumps({"bytes": int(found.group(1)) * _MIB}).encode() + b"\n", 0o600)
+        values = {"bytes": int(found.group(1)) * _MIB, "digest": digest}
+        host.write(ESTIMATE, json.dumps(values).encode() + b"\n", 0o600)
 
 
 def estimate(host: Any) -> int:
     """What the capture kernel was estimated to need when it was last loaded, in bytes; 0 where that is not known."""
-    try:
-        found = json.loads(host.read_text(ESTIMATE, "{}"))["bytes"]
-    except (ValueError, KeyError, TypeError):
-        return 0
+    found = _estimated(host).get("bytes")
     return found if isinstance(found, int) else 0
+
+
+def _estimated(host: Any) -> Dict[str, Any]:
+    try:
+        found = json.loads(host.read_text(ESTIMATE, "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
