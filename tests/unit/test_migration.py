@@ -10,9 +10,12 @@ import sys
 
 import pytest
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import conf_state, engine, kexec, layout, sysconfig
+from ansible_collections.vmcore.kdump.plugins.module_utils import conf, conf_state, engine, kexec, layout, sysconfig
 from ansible_collections.vmcore.kdump.plugins.module_utils.engines import kdump_tools, kdumpctl
+from ansible_collections.vmcore.kdump.plugins.module_utils.engines.driver import Configuration
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 from ansible_collections.vmcore.kdump.tests.contract import kdumpctl as contract
+from ansible_collections.vmcore.kdump.tests.contract.host import RELEASE
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "contract"))
 import debian
@@ -58,6 +61,17 @@ def test_kdumpctl_takes_over_what_it_has_captured_with_so_far(tmp_path, text, op
     kdumpctl.load_plan(host, LOAD).apply(host)
     assert kdumpctl.loaded(host) is not None
     assert kdumpctl.build_plan(host, BUILD, {}).actions + kdumpctl.load_plan(host, LOAD).actions == []
+
+
+def test_a_directive_that_an_older_kdumpctl_would_refuse_is_refused_before_it_is_written(tmp_path):
+    """EL 8: auto_reset_crashkernel came with kexec-tools 2.0.23; kdumpctl refuses a file with a key it does not know."""
+    host = contract.KdumpctlHost(tmp_path, files={layout.CONF: EL8})
+    host.program("kdumpctl", host.read_text("/usr/bin/kdumpctl").replace("auto_reset_crashkernel", "not_known_yet"))
+    kdumpctl.build_plan(host, BUILD, {}).apply(host)
+    text = EL8 + "auto_reset_crashkernel no\n"
+    with pytest.raises(KdumpError) as caught:
+        kdumpctl.wanted_digest(host, RELEASE, Configuration(text, conf.parse(text), {}))
+    assert "auto_reset_crashkernel is not a directive of this release's kdumpctl" in str(caught.value)
 
 
 def test_an_old_default_line_and_a_new_wish_are_one_line(tmp_path):

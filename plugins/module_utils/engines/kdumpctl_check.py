@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, List, Optional
 
 from .. import conf_check, mounts
 from ..conf import Conf
+from ..conf_directives import TARGETS, spellings
 from ..problems import Problem, shown
 from .driver import Configuration
 
@@ -23,7 +24,7 @@ _NFS_MODULES = ("nfs", "nfsv3", "nfsv4", "network", "kdumpbase")
 def problems(host: Any, configuration: Configuration, predict: bool = False) -> List[Problem]:
     """All of it. With `predict` nothing is missed that the engine's packages bring."""
     conf = configuration.conf
-    found = conf_check.check_host(host, conf, predict) + _firmware_problems(host)
+    found = conf_check.check_host(host, conf, predict) + _firmware_problems(host) + _later_problems(host, conf)
     if any(problem.option in (conf.target.kind, "dracut_args") for problem in found + conf.problems):
         return found
     if conf.target.kind == "ssh":
@@ -47,6 +48,25 @@ def _firmware_problems(host: Any) -> List[Problem]:
         return []
     hint = "Take fadump= off the kernel's command line and reboot, or go on without this collection."
     return [Problem("This host was booted with firmware-assisted dump (fadump), which is not supported here.", hint)]
+
+
+def _later_problems(host: Any, conf: Conf) -> List[Problem]:
+    """Directives that this release's kdumpctl does not know: it would not start.
+
+    Its parser names each but the targets, which it has as patterns (check_config() in kdumpctl).
+    """
+    parser = host.read_text("/usr/bin/kdumpctl", "")
+    named = [name for name in conf.options if name not in TARGETS]
+    later = [name for name in named if parser and not any(old in parser for old in spellings(name))]
+    return [
+        Problem(
+            "%s is not a directive of this release's kdumpctl, which would refuse the whole file." % name,
+            "Leave it out on this host (EL 8 has no auto_reset_crashkernel).",
+            name,
+            shown(conf.options[name]),
+        )
+        for name in later
+    ]
 
 
 def nfs_source(conf: Conf) -> str:
