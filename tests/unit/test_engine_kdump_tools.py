@@ -372,6 +372,7 @@ def test_disarmed_it_starts_reloads_and_builds_nothing_by_itself(armed):
     kdump_tools.boot_plan(armed, "present").apply(armed)
     assert kdump_tools.is_enabled(armed) and armed.exists(debian.LINK) and mode(armed, debian.HOOK) == 0o755
     assert "try-restart" in armed.read_text(kdump_tools_boot.UDEV_RULE)
+    assert "UMask=0077" in armed.read_text(kdump_tools_boot.PRIVATE), "a dump is for root alone"
     assert not kdump_tools.boot_plan(armed, "present").changed
 
 
@@ -401,7 +402,7 @@ def test_disabled_and_absent_unload(armed):
     engine.boot_plan(armed, "kdump-tools", "absent", python="/usr/bin/python3").apply(armed)
     assert not armed.is_loaded() and not kdump_tools.is_enabled(armed)
     left = [path for path in armed.snapshot() if "vmcore-kdump" in path or path.startswith("/etc/udev")]
-    assert left == []
+    assert left == [] and not armed.exists("/etc/systemd/system/kdump-tools-dump.service.d")
     assert mode(armed, debian.HOOK) == 0o755, "as the package has it"
 
 

@@ -21,11 +21,12 @@ _ETC = "/etc/systemd/system"
 _UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system")
 UDEV_RULE = "/etc/udev/rules.d/50-kdump-tools.rules"  # stands in for the package's own, by its name
 
-# The package's rule reloads at each event, also where the kernel follows by itself, and while udev goes through all
-# devices at boot. crash_hotplug: Linux 6.6.
+# The package's rule reloads at each event: also where the kernel follows by itself (crash_hotplug, Linux 6.6), and for
+# each CPU when udev goes through all devices at boot (SYNTH_UUID, kobject_synth_uevent() in lib/kobject_uevent.c, 4.13).
 _ARMED_RULE = """\
 # Written by the Ansible collection vmcore.kdump; changes are lost. In place of the rule of kdump-tools.
 SUBSYSTEM!="cpu|memory", GOTO="vmcore_kdump_end"
+ENV{SYNTH_UUID}=="?*", GOTO="vmcore_kdump_end"
 ATTRS{crash_hotplug}=="1", GOTO="vmcore_kdump_end"
 SUBSYSTEM=="cpu", ACTION=="add|remove", RUN+="/bin/systemctl --no-block try-restart kdump-tools.service"
 SUBSYSTEM=="memory", ACTION=="online|offline", RUN+="/bin/systemctl --no-block try-restart kdump-tools.service"
@@ -34,6 +35,14 @@ LABEL="vmcore_kdump_end"
 _DISARMED_RULE = """\
 # Written by the Ansible collection vmcore.kdump; changes are lost. In place of the rule of kdump-tools, which would
 # unload what another engine has loaded.
+"""
+
+# savecore() writes the dump, all of the kernel's memory, by the shell's redirection: everybody could read it.
+PRIVATE = _ETC + "/kdump-tools-dump.service.d/vmcore-kdump.conf"
+_PRIVATE = """\
+# Written by the Ansible collection vmcore.kdump; changes are lost. A dump is for root alone.
+[Service]
+UMask=0077
 """
 
 # kdump-tools.init runs `$KDUMP_FAIL_CMD ;` and nothing after it: without a reboot here the host would stay down.
@@ -83,6 +92,8 @@ def arm(host: Any) -> Plan:
     if _is_masked(host):
         raise fail("%s is masked." % loading.UNIT, "Unmask it (systemctl unmask %s), then run again." % loading.UNIT)
     steps = _file(host, variables.FAILED, _FAILED, 0o755) + _hook(host, 0o755)
+    private = _file(host, PRIVATE, _PRIVATE, 0o644)
+    steps += private + _reload(host, "systemd", private)
     rule = _file(host, UDEV_RULE, _ARMED_RULE, 0o644)
     steps += rule + _reload(host, "udev", rule)
     if unit_file(host) is None or not any(host.realpath(link) == unit_file(host) for link in links(host)):
@@ -153,7 +164,15 @@ def unblock(host: Any) -> List[Step]:
     """As the package has its files; its unit stays disabled."""
     there = host.exists(UDEV_RULE)
     rule = [remove_file(UDEV_RULE, host.read_text(UDEV_RULE, ""))] if there else []
-    return rule + _reload(host, "udev", rule) + _hook(host, 0o755)
+    private = (
+        [Step("remove " + PRIVATE, _remove_private, host.read_text(PRIVATE, ""), "")] if host.exists(PRIVATE) else []
+    )
+    return rule + _reload(host, "udev", rule) + private + _reload(host, "systemd", private) + _hook(host, 0o755)
+
+
+def _remove_private(host: Any) -> None:
+    host.remove(PRIVATE)
+    host.remove_empty_directory(PRIVATE.rpartition("/")[0])
 
 
 def _file(host: Any, path: str, text: str, mode: int) -> List[Step]:
