@@ -61,8 +61,9 @@ def as_that_role_writes(variables, release):
     lines = ["#", "# Ansible managed", "#", "# system_role:kdump", ""]
     target = values.get("kdump_target")
     if target and target["type"] == "ssh":
-        user_and_server = "{kdump_ssh_user}@{kdump_ssh_server}".format_map({"kdump_ssh_user": "", **values}
-            if "kdump_ssh_server" in values else {"kdump_ssh_user": "", "kdump_ssh_server": ""})  # fmt: skip
+        user_and_server = (
+            values.get("kdump_ssh_user", "") + "@" + values["kdump_ssh_server"] if "kdump_ssh_server" in values else "@"
+        )
         lines += ["ssh " + target.get("location", user_and_server), ""]
         lines += ["sshkey " + values["kdump_sshkey"]] if "kdump_sshkey" in values else []
     elif target:

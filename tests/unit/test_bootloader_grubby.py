@@ -321,7 +321,8 @@ def test_a_full_boot(host):
 
 def test_a_grubby_that_changes_more_than_it_should(host):
     real = host.read_text("/usr/bin/grubby")
-    host.program("grubby", real.replace("for arg in add_args.split():", "args = args.replace('console=tty0', '')\n    for arg in add_args.split():"))  # fmt: skip
+    loop = "for arg in add_args.split():"
+    host.program("grubby", real.replace(loop, "args = args.replace('console=tty0', '')\n    " + loop))
     found = refused(host)
     assert "grubby changed more than crashkernel= in /etc/kernel/cmdline" in found[0]
     assert "grubby changed more than crashkernel= in the entry" in found[1]

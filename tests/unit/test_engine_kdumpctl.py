@@ -587,7 +587,13 @@ def test_the_next_run_repairs_a_handing_over_that_was_killed(host):
     arm(host)
     plan = type(kdumpctl.boot_plan(host, "present"))
     run = host.run
-    host.run = lambda argv, **options: run(argv, **options) if argv[1] != "stop" else os.kill(0, 0) or exit(9)
+
+    def killed_at_stop(argv, **options):
+        if argv[1] == "stop":
+            raise SystemExit(9)
+        return run(argv, **options)
+
+    host.run = killed_at_stop
     with pytest.raises(SystemExit):
         plan(kdumpctl.disarm(host)).apply(host)
     host.run = run
@@ -703,7 +709,7 @@ def test_arguments_go_on_top_of_what_the_vendor_shipped(host):
         return settings.get("KDUMP_COMMANDLINE_APPEND")
 
     assert appended() is None
-    for _ in range(2):
+    for dummy in range(2):
         assert appended(cmdline_append="console=ttyS1") == "irqpoll nr_cpus=1 reset_devices console=ttyS1"
     assert appended(cmdline_append="console=ttyS2") == "irqpoll nr_cpus=1 reset_devices console=ttyS2"
     assert appended(nr_cpus=4, cmdline_remove=["irqpoll"]) == "reset_devices nr_cpus=4"
