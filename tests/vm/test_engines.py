@@ -55,6 +55,7 @@ def test_kdump_tools_arms_the_host_alone(armed):
     assert_in_charge(armed, KDUMP_TOOLS)
 
 
+@long
 def test_the_second_run_changes_nothing_with_at_most_8_modules(armed):
     tasks, modules = converge(armed, KDUMP_TOOLS, kdump_system_action="poweroff")
     assert tasks == []
@@ -75,6 +76,7 @@ def test_systemd_and_dash_read_the_same(armed):
     armed.module("sysconfig", path=path, remove=["KDUMP_LAB"])
 
 
+@long
 @long
 def test_a_setting_that_does_not_load_is_taken_back(armed):
     """The last file that loaded is put back, and what it says is loaded."""

@@ -66,8 +66,7 @@ def test_check_mode_touches_nothing(host, fresh, predicted):
 
 def test_check_mode_predicts_the_run(armed, predicted):
     # What is loaded after the reboot that check mode cannot make, and the packages that it does not install.
-    only_real = {"Install the programs that the capture image is made of", "Reboot",
-                 "Load the capture kernel"}  # fmt: skip
+    only_real = {"Install packages", "Reboot", "Load the capture kernel"}
     assert set(armed.first_run) - only_real == set(predicted) - only_real
 
 
