@@ -13,7 +13,7 @@ import json
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from .. import kexec_cmdline, kexec_errors, kexec_kernel, kexec_state, layout
+from .. import kexec, kexec_cmdline, kexec_errors, kexec_kernel, kexec_memory, kexec_state, layout
 from ..image import store
 from ..image.contents import sha256_of
 from ..kexec_state import Loaded
@@ -26,7 +26,6 @@ NAME = "kdumpctl"
 ESTIMATE = layout.STATE_DIR + "/kdumpctl/estimate.json"
 
 _MIB = 1 << 20
-_MARGIN = 8 * _MIB  # as in kexec.py: what the kernel needs beside itself and its image, whatever the host
 _REMOVE = "hugepages hugepagesz slub_debug"  # kdumpctl's own, where the file has no KDUMP_COMMANDLINE_REMOVE
 _FIXED = ("kernel", "initrd", "cmdline", "cmdline_append", "cmdline_remove", "nr_cpus")
 _LIBRARY = "/usr/lib/kdump/kdump-lib.sh"
@@ -170,18 +169,8 @@ def _reservation_problems(host: Any) -> List[Problem]:
 
 def _permission_problems(host: Any) -> List[Problem]:
     """Why the kernel would forbid it. Replacing needs a second load in hand, to go back to what worked."""
-    facts = kexec_state.facts(host, "crash")
-    replacing = kexec_state.is_loaded(host)
-    if facts.disabled or not facts.may_boot or facts.limit == 0:
-        found = kexec_errors.permission(facts)
-        return [found._replace(hint=found.hint.replace("vmcore-kdump.service", kdumpctl_unit.UNIT))]
-    if replacing and facts.limit == 1:
-        hint = "Reboot, and raise the limit where it is set (grep -r kexec_load_limit /etc/sysctl*)."
-        return [Problem(
-            "The kernel permits one more load only (kernel.kexec_load_limit_panic is 1), and if that failed, what is loaded "
-            "now could not be loaded again.", hint,
-        )]  # fmt: skip
-    return []
+    problems = kexec.permission_problems(kexec_state.facts(host, "crash"), kexec_state.is_loaded(host))
+    return [one._replace(hint=one.hint.replace("vmcore-kdump.service", kdumpctl_unit.UNIT)) for one in problems]
 
 
 def _fit_problems(host: Any, today: _Today) -> List[Problem]:
@@ -195,7 +184,7 @@ def _fit_problems(host: Any, today: _Today) -> List[Problem]:
     except KdumpError:
         pass  # kexec-tools knows more formats, unified kernel images among them
     problems = kexec_cmdline.problems(today.state.cmdline, host.kernel.machine, most, True)
-    needed = memory + (host.stat(today.state.initrd).st_size if today.built else 0) + _MARGIN
+    needed = kexec_memory.least(memory, host.stat(today.state.initrd).st_size if today.built else 0, 0)
     reserved = kexec_state.reserved_bytes(host)
     if 0 < reserved < needed:
         problems.append(kexec_errors.explain(errno.ENOMEM, kexec_errors.Facts(reserved=reserved, needed=needed)))
