@@ -7,7 +7,7 @@ import os
 import pathlib
 import struct
 
-from host import BIN, MIB, ContractHost
+from .host import BIN, MIB, ContractHost
 
 RELEASE = "6.12.48+deb13-cloud-amd64"
 OTHER_RELEASE = "6.12.57+deb13-cloud-amd64"

@@ -8,11 +8,12 @@ keep their state below KDUMP_CONTRACT_ROOT, find each other on PATH, and run wit
 
 import os
 import pathlib
-import subprocess
 import sys
 
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host, Kernel
+
+from . import forks
 
 HERE = pathlib.Path(__file__).resolve().parent
 BIN = HERE / "bin"
@@ -135,17 +136,12 @@ class ContractHost(Host):
             "LC_ALL": "C",
             "KDUMP_CONTRACT_ROOT": self.root,
             "KDUMP_CONTRACT_MACHINE": self.kernel.machine,
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
-        done = subprocess.run(
-            [sys.executable, "-S", self.path(found)] + list(argv[1:]),
-            input=stdin or b"",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            timeout=timeout,
-            env=dict(env, PYTHONDONTWRITEBYTECODE="1", **self.env),
-            check=False,
+        done = forks.SERVER.run(
+            path=self.path(found), argv=list(argv), env=dict(env, **self.env), stdin=(stdin or b"").decode("latin-1")
         )
-        return Result(argv, done.returncode, _text(done.stdout), _text(done.stderr))
+        return Result(argv, done["rc"], _text(done["out"]), _text(done["err"]))
 
 
 def transcript(name):
@@ -158,5 +154,5 @@ def transcript(name):
     return found
 
 
-def _text(data):
-    return data.decode("utf-8", "surrogateescape")
+def _text(characters):
+    return characters.encode("latin-1").decode("utf-8", "surrogateescape")

@@ -2,13 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The machine of host.py with kdump-utils on it, as its package leaves it: installed, enabled, never started."""
 
-import io
 import json
 import os
-import sys
-import tempfile
-
-from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 
 from .host import MIB, RELEASE, ContractHost
 
@@ -72,43 +67,6 @@ class KdumpctlHost(ContractHost):
         self.symlink("../bin/makedumpfile", "/usr/sbin/makedumpfile")
         self.run(["systemctl", "enable", "kdump.service"])
         self.calls.clear()
-
-    def _program(self, argv, timeout=None, stdin=None):
-        """As ContractHost runs a program, but in a fork of this Python: these tests run thousands, and starting one takes long."""
-        self.calls.append(list(argv))
-        path = self.which(argv[0]) if "/" not in argv[0] else argv[0]
-        if not path or not self.is_executable(path):
-            return Result(argv, -1, "", "%s: No such file or directory" % argv[0])
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            child = os.fork()
-            if not child:
-                self._become(self.path(path), argv, out, err)
-            code = os.waitpid(child, 0)[1] >> 8
-            out.seek(0)
-            err.seek(0)
-            return Result(argv, code, out.read().decode("utf-8", "replace"), err.read().decode("utf-8", "replace"))
-
-    def _become(self, path, argv, out, err):
-        """The child: does what the program does, and ends with its exit code."""
-        code = 1
-        try:
-            os.dup2(out.fileno(), 1)
-            os.dup2(err.fileno(), 2)
-            sys.stdout, sys.stderr = io.TextIOWrapper(io.FileIO(1, "w")), io.TextIOWrapper(io.FileIO(2, "w"))
-            os.environ.update(
-                self.env, KDUMP_CONTRACT_ROOT=self.root, KDUMP_CONTRACT_MACHINE=self.kernel.machine,
-                PATH=self.path("/usr/bin"), LC_ALL="C",
-            )  # fmt: skip
-            sys.argv = list(argv)
-            with open(path) as file:
-                exec(compile(file.read(), path, "exec"), {"__name__": "__main__", "__file__": path})
-            code = 0
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
 
     def world(self, name, text):
         self.put("/run/contract/" + name, text)

@@ -3,6 +3,8 @@
 """contract/transcripts/grubby-8.40-63.el9.txt is what grubby printed, contract/bin/grubby what it does."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -24,6 +26,7 @@ TRANSCRIPT = (TRANSCRIPTS / "grubby-8.40-63.el9.txt").read_text()
 NEW = "/boot/vmlinuz-5.14.0-503.11.1.el9_5.x86_64"
 OLD = "/boot/vmlinuz-5.14.0-427.13.1.el9_4.x86_64"
 RESCUE = "/boot/vmlinuz-0-rescue-fdbda188c010478586c8f758e03a9909"
+TOOLS = ["grubby", "grub2-mkconfig"]
 RANGES = ("1G-4G:192M,4G-64G:256M,64G-:512M",)
 
 
@@ -121,7 +124,7 @@ USUAL = OPTIONS.replace("crashkernel=" + contract.RANGES, "crashkernel=512M")
 
 @pytest.fixture
 def host(tmp_path):
-    return ContractHost(tmp_path, ["grubby", "grub2-mkconfig"])
+    return ContractHost(tmp_path, TOOLS)
 
 
 def converge(host, values=("512M",), kernels=("ALL",)):
@@ -424,27 +427,33 @@ def test_killed_at_any_program_it_goes_on_to_the_same_end(host, calls):
 
 def killed_after(host, calls):
     """Apply the plan in a process that dies without a word after some calls of programs; its exit code."""
-    pid = os.fork()
-    if not pid:
-        run = host.run
-        plan = grubby.plan(host, ["512M"], ["ALL"])
-        count = []
+    argv = [
+        sys.executable,
+        "-c",
+        "import conftest, sys, %s as test; test.die(*sys.argv[1:])" % __name__,
+        host.root,
+        str(calls),
+    ]
+    return subprocess.run(argv, cwd=os.path.dirname(__file__), check=False).returncode
 
-        def dying(argv, **given):
-            if len(count) == calls:
-                os._exit(9)
-            count.append(argv)
-            result = run(argv, **given)
-            if len(count) == calls:
-                os._exit(9)
-            return result
 
-        host.run = dying
-        try:
-            plan.apply(host)
-        finally:
-            os._exit(0)
-    return os.WEXITSTATUS(os.waitpid(pid, 0)[1])
+def die(root, calls):
+    """What that process does, on a machine as it comes."""
+    host = ContractHost(root, TOOLS)
+    run, left = host.run, [int(calls)]
+    plan = grubby.plan(host, ["512M"], ["ALL"])
+
+    def dying(argv, **given):
+        if not left[0]:
+            os._exit(9)
+        left[0] -= 1
+        result = run(argv, **given)
+        if not left[0]:
+            os._exit(9)
+        return result
+
+    host.run = dying
+    plan.apply(host)
 
 
 # --- single kernels ------------------------------------------------------------------------------------------------

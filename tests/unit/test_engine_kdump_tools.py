@@ -1,10 +1,8 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 import os
-import pathlib
 import shutil
 import subprocess
-import sys
 
 import pytest
 
@@ -16,9 +14,7 @@ from ansible_collections.vmcore.kdump.plugins.module_utils.engines import (
 )
 from ansible_collections.vmcore.kdump.plugins.module_utils.plan import Plan, Step
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Missing
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "contract"))
-import debian
+from ansible_collections.vmcore.kdump.tests.contract import debian
 
 FILE = "/etc/default/kdump-tools"
 IMAGE = "/var/lib/kdump/initrd.img-" + debian.RELEASE

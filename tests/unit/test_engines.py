@@ -3,8 +3,6 @@
 """Hosts as the role's tasks bring them about, and handed from one engine to the other and back."""
 
 import hashlib
-import pathlib
-import sys
 
 import pytest
 
@@ -24,12 +22,10 @@ from ansible_collections.vmcore.kdump.plugins.module_utils.engines import kdumpc
 from ansible_collections.vmcore.kdump.plugins.module_utils.image import build, store
 from ansible_collections.vmcore.kdump.plugins.module_utils.plan import Plan, Step
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
+from ansible_collections.vmcore.kdump.tests.contract import debian
 from ansible_collections.vmcore.kdump.tests.contract.host import KERNEL, MIB, RELEASE
 from ansible_collections.vmcore.kdump.tests.contract.kdumpctl import KdumpctlHost
 from ansible_collections.vmcore.kdump.tests.unit.kexec_host import bzimage
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "contract"))
-import debian
 
 DIGEST = hashlib.sha256(b"the native image's inputs").hexdigest()
 

@@ -3,10 +3,8 @@
 """Hosts that linux-system-roles.kdump (commit dff0a9ab6a76) has configured, taken over by each engine."""
 
 import os
-import pathlib
 import shutil
 import subprocess
-import sys
 
 import pytest
 
@@ -14,11 +12,9 @@ from ansible_collections.vmcore.kdump.plugins.module_utils import conf, conf_sta
 from ansible_collections.vmcore.kdump.plugins.module_utils.engines import kdump_tools, kdumpctl
 from ansible_collections.vmcore.kdump.plugins.module_utils.engines.driver import Configuration
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
+from ansible_collections.vmcore.kdump.tests.contract import debian
 from ansible_collections.vmcore.kdump.tests.contract import kdumpctl as contract
 from ansible_collections.vmcore.kdump.tests.contract.host import RELEASE
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "contract"))
-import debian
 
 HEADER = "#\n# Ansible managed\n#\n# system_role:kdump\n\n"
 BUILD = {"kernel": None, "conf": layout.CONF, "force": False, "_check": False}
