@@ -8,7 +8,7 @@ that cannot reach its target would only be found out by the next panic.
 """
 
 import re
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 from .. import mounts
 from ..problems import KdumpError, Problem, fail
@@ -200,10 +200,16 @@ def watchdog_drivers(host: Any) -> List[str]:
     A watchdog that runs goes on after the panic and would end the dump: its driver stops it when it is loaded, or the
     kernel feeds it from then on (watchdog_core.c, handle_boot_enabled).
     """
+    modules, aliases = drivers_of(host, [host.realpath(path) for path in host.glob("/sys/class/watchdog/*/device")])
+    return modules + aliases
+
+
+def drivers_of(host: Any, devices: List[str]) -> Tuple[List[str], List[str]]:
+    """What drives devices of sysfs and all that they are on: modules, and aliases of what may be one (as in Storage)."""
     walk = _Walk(host)
-    for device in host.glob("/sys/class/watchdog/*/device"):
-        walk.up_to_the_bus(host.realpath(device))
-    return walk.modules + walk.aliases
+    for device in devices:
+        walk.up_to_the_bus(device)
+    return walk.modules, walk.aliases
 
 
 class _Walk:
