@@ -77,7 +77,6 @@ def test_systemd_and_dash_read_the_same(armed):
 
 
 @long
-@long
 def test_a_setting_that_does_not_load_is_taken_back(armed):
     """The last file that loaded is put back, and what it says is loaded."""
     before = armed.info(engine=KDUMP_TOOLS)["loaded"]
