@@ -171,7 +171,7 @@ def _fits(host: Host, request: Dict[str, Any], image: str) -> bool:
 def _build(host: Host, release: str, settings: Dict[str, str]) -> None:
     started = host.monotonic()
     text = host.read_text(layout.CONF, "")
-    plan = build.decide(host, release, conf.parse(text), bootdir=settings.get("KDUMP_BOOTDIR", ""))
+    plan = build.decide(host, release, conf.parse(text), settings)
     for step in plan.steps:
         _say(step.title)
         step.apply(host)

@@ -27,7 +27,7 @@ def machine(tmp_path):
 
 
 def decide(machine, text="", **options):
-    return build.decide(machine.host, RELEASE, conf_of(text), **options)
+    return build.decide(machine.host, RELEASE, conf_of(text), {}, **options)
 
 
 def built(machine, text="", **options):
@@ -63,7 +63,7 @@ def test_an_image_is_built_once(machine):
     assert decide(machine).actions == []
     assert (machine.root / "var/crash").stat().st_mode & 0o777 == 0o700
     assert (
-        manifest.digest == build.wanted_digest(machine.host, RELEASE, conf_of())
+        manifest.digest == build.wanted_digest(machine.host, RELEASE, conf_of(), {})
         and manifest.digest[:16] in manifest.path
     )
     assert hashlib.sha256(machine.host.read(manifest.path)).hexdigest() == manifest.sha256
@@ -335,7 +335,7 @@ machine.programs = {
     "blkid": (0, "UUID=%s\\n"), "busybox": (0, "sh\\nmount\\n"), "makedumpfile": (0, "LZO support:\\n  enabled\\n"),
 }
 print("ready", flush=True)
-build.decide(machine.host, RELEASE, conf_of(), force="force" in sys.argv).apply(machine.host)
+build.decide(machine.host, RELEASE, conf_of(), {}, force="force" in sys.argv).apply(machine.host)
 """ % (os.path.dirname(os.path.abspath(__file__)), UUID)
 
 

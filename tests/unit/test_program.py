@@ -29,7 +29,7 @@ def builder(monkeypatch):
         broken = False
         built = []
 
-        def decide(self, host, release, conf, force=False, bootdir="", check=False):
+        def decide(self, host, release, conf, settings, force=False, check=False):
             if self.broken:
                 raise fail("The dump target is on multipath.", "Use another.")
             if self.text in self.built:

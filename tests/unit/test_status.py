@@ -201,7 +201,7 @@ def test_everything_wrong_with_a_wish_is_named_together_and_nothing_is_touched(t
 
 
 def test_a_target_that_no_image_can_be_built_for_is_refused(tmp_path, monkeypatch):
-    def refuse(host, release, conf, bootdir=""):
+    def refuse(host, release, conf, settings):
         if conf.target.kind == "ssh":
             raise fail("ssh targets come in a later release.", "Choose a local file system.")
         raise Missing([])

@@ -36,7 +36,7 @@ def release(host: Any, configuration: Configuration) -> str:
 
 
 def wanted_digest(host: Any, release: str, configuration: Configuration) -> str:
-    return build.wanted_digest(host, release, configuration.conf, configuration.settings.get("KDUMP_BOOTDIR", ""))
+    return build.wanted_digest(host, release, configuration.conf, configuration.settings)
 
 
 def image(host: Any, release: str) -> Optional[store.Manifest]:
@@ -74,8 +74,8 @@ def unblock(host: Any) -> List[Step]:
 def build_plan(host: Any, params: Mapping[str, Any], outcome: Dict[str, Any]) -> Plan:
     settings = sysconfig.parse(host.read_text(SETTINGS, ""))
     return build.decide(
-        host, _release_of(host, params, settings), conf.parse(host.read_text(params["conf"], "")), params["force"],
-        settings.get("KDUMP_BOOTDIR", ""), params["_check"], outcome,
+        host, _release_of(host, params, settings), conf.parse(host.read_text(params["conf"], "")), settings,
+        params["force"], params["_check"], outcome,
     )  # fmt: skip
 
 

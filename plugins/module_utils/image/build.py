@@ -4,13 +4,14 @@
 
 import hashlib
 import json
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
 from ..plan import Plan, Step
 from ..problems import KdumpError, Missing, Problem
 from . import collector, contents, cpio, init, kernel, kmod, storage, store
+from . import target as targets_of
 
-FORMAT = 1  # of the digest: a change here builds every image anew
+FORMAT = 2  # of the digest: a change here builds every image anew
 _HOOKS = ("kdump_pre", "kdump_post", "kdump_emergency")
 _FOLDERS = ("pre.d", "post.d", "emergency.d")
 _EMPTY = ("dev", "etc/kdump", "kdump", "proc", "run", "sys", "tmp", "usr/bin", "usr/lib/kdump", "usr/sbin", "var")
@@ -25,27 +26,28 @@ class Recipe(NamedTuple):
     kernel: str
     kernel_sha256: str
     digest: str
-    target: storage.Storage
+    target: targets_of.Target
     inputs: List[contents.Input]
 
 
 def decide(
-    host: Any, release: str, conf: Any, force: bool = False, bootdir: str = "", check: bool = False,
+    host: Any, release: str, conf: Any, settings: Mapping[str, str], force: bool = False, check: bool = False,
     outcome: Optional[Dict[str, Any]] = None,
 ) -> Plan:  # fmt: skip
     """The plan that gives this host an image for a kernel release. KdumpError with everything that stands against it.
 
-    In check mode (`check`) missing programs are no problem: the play would have installed them before. `outcome` is
+    `settings` are those of /etc/sysconfig/kdump. In check mode (`check`) missing programs are no problem: the play would have installed them before. `outcome` is
     told the `recipe`, and the `manifest` of an image built by the plan.
     """
     outcome = {} if outcome is None else outcome
     try:
-        recipe = outcome["recipe"] = observe(host, release, conf, bootdir)
+        recipe = outcome["recipe"] = observe(host, release, conf, settings)
     except Missing:
         if not check:
             raise
         return Plan([Step("build the capture image for kernel %s" % release, lambda host: None)])
-    steps = [] if host.is_dir(recipe.target.path) else [_make_path(recipe.target.path)]
+    folder = recipe.target.path
+    steps = [] if not folder or host.is_dir(folder) else [_make_path(folder)]
     path = store.image_path(release, recipe.digest)
     present = store.load(host, path)
     if force or present is None or present.digest != recipe.digest:
@@ -83,9 +85,9 @@ def report(host: Any, release: str, outcome: Mapping[str, Any]) -> Dict[str, Any
     }
 
 
-def wanted_digest(host: Any, release: str, conf: Any, bootdir: str = "") -> str:
+def wanted_digest(host: Any, release: str, conf: Any, settings: Mapping[str, str]) -> str:
     """The digest that an image of today's inputs would have; KdumpError where none could be built."""
-    return observe(host, release, conf, bootdir).digest
+    return observe(host, release, conf, settings).digest
 
 
 def build(host: Any, recipe: Recipe) -> store.Manifest:
@@ -95,7 +97,7 @@ def build(host: Any, recipe: Recipe) -> store.Manifest:
     data = contents.packed(archive)
     manifest = store.Manifest(
         recipe.release, recipe.kernel, recipe.kernel_sha256, recipe.digest, hashlib.sha256(data).hexdigest(), len(data),
-        round(host.monotonic() - started, 2), _manifest_target(recipe.target), _manifest_inputs(recipe),
+        round(host.monotonic() - started, 2), recipe.target.manifest, _manifest_inputs(recipe),
         store.image_path(recipe.release, recipe.digest), len(archive),
     )  # fmt: skip
     store.save(host, manifest, data)
@@ -116,13 +118,6 @@ def _manifest_inputs(recipe: Recipe) -> List[Dict[str, str]]:
     return [{"name": item.name, "source": item.source, "sha256": item.sha256} for item in recipe.inputs]
 
 
-def _manifest_target(target: storage.Storage) -> Dict[str, Any]:
-    return {
-        "kind": target.kind, "fstype": target.fstype, "uuid": target.uuid, "device": target.device,
-        "path": target.path, "directory": target.directory,
-    }  # fmt: skip
-
-
 # --- what an image is made of --------------------------------------------------------------------------------------
 class _Problems:
     """Runs each part of the observation, so that one that fails does not hide the others' problems."""
@@ -138,20 +133,22 @@ class _Problems:
             return None
 
 
-def observe(host: Any, release: str, conf: Any, bootdir: str = "") -> Recipe:
+def observe(host: Any, release: str, conf: Any, settings: Mapping[str, str]) -> Recipe:
     """Everything that goes into the image, hashed. KdumpError with all that is wrong."""
     problems = _Problems()
     problems.found.extend(conf.problems)
-    kernel_path = problems.of(kernel.find_kernel, host, release, bootdir)
+    kernel_path = problems.of(kernel.find_kernel, host, release, settings.get("KDUMP_BOOTDIR", ""))
     problems.found.extend(kernel.check_config(host, release))
     modules = problems.of(kmod.Modules, host, release)
-    target = problems.of(storage.of_conf, host, conf)
+    target = problems.of(targets_of.of_conf, host, conf, dict(settings))
     root = problems.of(_root_target, host, conf, target)
     content = contents.Contents(host)
     tools = contents.Tools(host, content)
     collecting = problems.of(_add_tools, host, conf, content, tools)
     problems.of(_add_hooks, host, conf, content, tools)
     targets = [part for part in (target, root) if part is not None]
+    for part in targets:
+        problems.of(_add_target, part, content, tools)
     lasting = set(content.inputs)
     problems.of(_add_starters, targets, content, tools)
     starters = sorted(set(content.inputs) - lasting) if root is None else []
@@ -172,11 +169,11 @@ def _digest(release: str, kernel_sha256: str, inputs: List[contents.Input]) -> s
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _root_target(host: Any, conf: Any, target: Optional[storage.Storage]) -> Optional[storage.Storage]:
+def _root_target(host: Any, conf: Any, target: Optional[targets_of.Target]) -> Optional[targets_of.Target]:
     """Where failure_action dump_to_rootfs writes: the same path on the root file system."""
     if conf.get("failure_action") != "dump_to_rootfs" or target is None:
         return None
-    return storage.of_root(host, conf.get("path"))
+    return targets_of.of_root(host, conf.get("path"))
 
 
 def _add_tools(host: Any, conf: Any, content: contents.Contents, tools: contents.Tools) -> collector.Collector:
@@ -219,7 +216,19 @@ def _add_hooks(host: Any, conf: Any, content: contents.Contents, tools: contents
         raise KdumpError(problems.found)
 
 
-def _add_starters(targets: List[storage.Storage], content: contents.Contents, tools: contents.Tools) -> None:
+def _add_target(target: targets_of.Target, content: contents.Contents, tools: contents.Tools) -> None:
+    """What stays in the image during the whole capture: programs, keys, the plan of the network."""
+    for name, package in target.programs:
+        tools.add(name, package, own=True)
+    for file in target.files:
+        content.put(file.name, file.content, file.mode)
+    if target.network is not None:
+        content.text("etc/kdump/network", target.network.text)
+        for name, package in target.network.programs:
+            tools.add(name, package)
+
+
+def _add_starters(targets: List[targets_of.Target], content: contents.Contents, tools: contents.Tools) -> None:
     """The programs and files that only bring up what lies under the file systems."""
     tools.add("insmod", "kmod")
     words = [line.split() for target in targets for line in target.activate]
@@ -247,12 +256,13 @@ global { use_lvmlockd = 0 use_lvmpolld = 0 event_activation = 0 system_id_source
 
 
 def _add_modules(
-    modules: kmod.Modules, watchdogs: List[str], targets: List[storage.Storage], conf: Any, content: contents.Contents
+    modules: kmod.Modules, watchdogs: List[str], targets: List[targets_of.Target], conf: Any, content: contents.Contents
 ) -> None:
     """`watchdogs` are names and aliases of which nothing depends; they come first because their time is running."""
     extra = conf.get("extra_modules").split()
-    needed = [name for target in targets for name in target.modules]
-    aliases = [alias for target in targets for alias in target.aliases]
+    sources = [source for target in targets for source in (target, target.network) if source is not None]
+    needed = [name for source in sources for name in source.modules]
+    aliases = [alias for source in sources for alias in source.aliases]
     problems = _Problems()
     problems.of(kmod.require, modules, extra, "extra_modules in kdump.conf")
     problems.of(kmod.require, modules, sorted(set(needed)), "the dump target")
@@ -265,7 +275,7 @@ def _add_modules(
 
 
 def _plan_text(
-    release: str, conf: Any, collecting: collector.Collector, targets: List[storage.Storage],
+    release: str, conf: Any, collecting: collector.Collector, targets: List[targets_of.Target],
     content: contents.Contents, tools: contents.Tools, starters: List[str],
 ) -> str:  # fmt: skip
     """/etc/kdump/plan: the settings that init.SCRIPT lists at its beginning."""
@@ -284,12 +294,8 @@ def _plan_text(
     )
 
 
-def _target_text(target: storage.Storage) -> str:
-    values: List[Tuple[str, str]] = [
-        ("uuid", target.uuid), ("device", target.device), ("devices", str(target.devices)), ("fstype", target.fstype),
-        ("options", target.options), ("directory", target.directory), ("activate", " ".join(target.activate)),
-    ]  # fmt: skip
-    return "".join("%s=%s\n" % (name, _quoted(value)) for name, value in values)
+def _target_text(target: targets_of.Target) -> str:
+    return "".join("%s=%s\n" % (name, _quoted(value)) for name, value in target.settings)
 
 
 def _quoted(text: str) -> str:

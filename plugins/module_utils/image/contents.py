@@ -6,7 +6,7 @@ import hashlib
 import re
 import stat
 import zlib
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 from ..problems import KdumpError, Problem, fail
 from . import cpio, elf, kmod
@@ -61,6 +61,14 @@ class Contents:
     def link(self, name: str, target: str) -> None:
         data = target.encode("utf-8", "surrogateescape")
         self.inputs[name] = Input(name, stat.S_IFLNK | 0o777, "", data, hashlib.sha256(data).hexdigest())
+
+    def put(self, name: str, content: Union[str, bytes], mode: int) -> None:
+        """A file under a name of its own: the bytes themselves, or the path of a file of the host that holds them."""
+        if isinstance(content, bytes):
+            digest, source, data = hashlib.sha256(content).hexdigest(), "", content  # type: str, str, Optional[bytes]
+        else:
+            digest, source, data = sha256_of(self._host, content), content, None
+        self.inputs[name] = Input(name, stat.S_IFREG | mode, source, data, digest)
 
     def file(self, path: str, mode: int) -> None:
         """A file of the host at its own place, and a symbolic link where the host reaches it by one."""
