@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Guests: libvirt domains on a copy-on-write overlay of an image, reached by ssh through a port on 127.0.0.1."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -21,6 +22,7 @@ DOMAIN_PREFIX = "vmcore-kdump-"
 BOOT_SECONDS = 600
 CONSOLE_TAIL = 3000
 DEFAULT_GUESTS = 2
+RUN = pathlib.Path("/run")  # where daemons leave their pid files
 # The whole emulated CPU: with svm taken out of it, guests under QEMU 7.2 could not start half of their services.
 CPU = {"kvm": "<cpu mode='host-passthrough'/>", "tcg": "<cpu mode='maximum'/>"}
 
@@ -97,11 +99,12 @@ def ensure_libvirt() -> bool:
 
 
 def stop_daemons() -> None:
-    """Ends what start_daemons has started."""
+    """Ends what start_daemons has started. A pid file may have outlived its daemon, and name another process by now."""
     for daemon in ("libvirtd", "virtlogd"):
-        pid_file = pathlib.Path(f"/run/{daemon}.pid")
-        if pid_file.exists():
-            os.kill(int(pid_file.read_text(encoding="ascii")), signal.SIGTERM)
+        with contextlib.suppress(OSError, ValueError):
+            pid = int((RUN / f"{daemon}.pid").read_text(encoding="ascii"))
+            if pathlib.Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip() == daemon:
+                os.kill(pid, signal.SIGTERM)
 
 
 def start_daemons() -> None:

@@ -4,6 +4,8 @@
 
 import json
 import pathlib
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -210,3 +212,17 @@ def test_without_an_ansible_on_path_it_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(common.LabError, match="no ansible-galaxy on PATH"):
         collection.programs_on_path()
+
+
+def test_daemons_are_stopped_and_a_stale_pid_file_ends_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr(guest, "RUN", tmp_path)
+    daemon = tmp_path / "libvirtd"
+    shutil.copy("/bin/sleep", daemon)
+    with subprocess.Popen([daemon, "60"]) as running, subprocess.Popen(["sleep", "60"]) as other:
+        (tmp_path / "libvirtd.pid").write_text(f"{running.pid}\n")
+        (tmp_path / "virtlogd.pid").write_text(f"{other.pid}\n")
+        guest.stop_daemons()
+        assert running.wait(10) == -signal.SIGTERM
+        assert other.poll() is None
+        guest.stop_daemons()  # its pid file is stale now
+        other.kill()
