@@ -13,8 +13,16 @@ from . import storage
 # What use_target sets in /etc/kdump/plan, in this order; "" for what a kind does not have.
 VARIABLES = (
     "kind", "directory", "uuid", "device", "devices", "fstype", "options", "activate", "source", "partuuid", "serial",
-    "wwid", "user", "server", "server_name", "port",
+    "wwid", "user", "server", "server_name", "port", "versions", "hostname",
 )  # fmt: skip
+# filesystem: uuid (of the file system), device where its name lasts, devices fstype options activate.
+# nfs: source (numeric address:/export) fstype options, and versions of the protocol in the order in which they are to
+#      be tried, each as `vers=`, because only mount.nfs negotiates; hostname, which is to be set before the first mount:
+#      an NFSv4 server tells its clients apart by their names, and two that call themselves (none) end each other's leases.
+# virtiofs: source (tag) fstype options.
+# raw: device where its name lasts, or else one of partuuid (blkid -t PARTUUID=), wwid (/sys/block/*/wwid or
+#      */device/wwid) and serial (/sys/block/*/serial or */device/serial), without blanks at both ends; activate.
+# ssh: user server (numeric address) server_name (HostKeyAlias) port.
 
 
 class File(NamedTuple):
