@@ -11,6 +11,7 @@ import errno
 import fcntl
 import glob
 import os
+import socket
 import stat
 import time
 from typing import IO, Any, Callable, Iterator, List, NamedTuple, Optional
@@ -204,6 +205,20 @@ class Host:
     def run(self, argv: List[str], **options: Any) -> commands.Result:
         """Run a program (see commands.run for timeout and stdin). Its exit code proves nothing: look again."""
         return self._runner(argv, **options)
+
+    # --- the network -------------------------------------------------------------------------------------------
+    def resolve(self, name: str) -> List[str]:
+        """The numeric addresses of a host's name, or an address itself; none where it is not resolved.
+
+        Sorted within each family, because name servers hand them out in turn; the families in the resolver's order.
+        """
+        try:
+            found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):  # a label of a name may be too long for IDNA
+            return []
+        families = [entry[0] for entry in found]
+        unique = {(families.index(entry[0]), str(entry[4][0])) for entry in found}
+        return [address for _family, address in sorted(unique)]
 
     # --- the kernel --------------------------------------------------------------------------------------------
     def kexec_refusal(self) -> str:
