@@ -33,7 +33,7 @@ from .kexec_state import (
     write_state,
 )
 from .plan import Plan, Step
-from .problems import KdumpError, Problem, fail
+from .problems import KdumpError, Problem, fail, in_file
 
 __all__ = ["REQUEST", "capture_cmdline", "decide", "is_loaded", "loaded", "report", "reserved_bytes", "settings"]
 
@@ -60,11 +60,7 @@ class Inputs(NamedTuple):
 # --- deciding ------------------------------------------------------------------------------------------------------
 def settings(host: Any) -> Dict[str, str]:
     """/etc/sysconfig/kdump over kdump-utils' defaults for this architecture. KdumpError for what cannot be read."""
-    try:
-        own = sysconfig.parse(host.read_text(layout.SYSCONFIG, ""))
-    except KdumpError as error:
-        named = [problem._replace(message=layout.SYSCONFIG + ": " + problem.message) for problem in error.problems]
-        raise KdumpError(named) from error
+    own = in_file(layout.SYSCONFIG, sysconfig.parse, host.read_text(layout.SYSCONFIG, ""))
     return dict(sysconfig.defaults(host.kernel.machine), **own)
 
 

@@ -49,6 +49,15 @@ class Parts:
         return default
 
 
+def in_file(path: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function returns; the problems that it raises begin with the file's path."""
+    try:
+        return function(*arguments)
+    except KdumpError as error:
+        named = [problem._replace(message="%s: %s" % (path, problem.message)) for problem in error.problems]
+        raise KdumpError(named) from error
+
+
 def fail(message: str, hint: str, option: str = "", value: str = "") -> KdumpError:
     """A KdumpError of one problem, to be raised."""
     return KdumpError([Problem(message, hint, option, value)])

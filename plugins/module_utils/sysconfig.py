@@ -12,7 +12,7 @@ import re
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from .plan import Plan, remove_file, write_file
-from .problems import KdumpError, Problem, fail, shown
+from .problems import KdumpError, Problem, fail, in_file, shown
 from .scalars import scalar
 
 NEW_FILE = "# Written by the Ansible collection vmcore.kdump; lines that it does not set are kept.\n"
@@ -49,6 +49,7 @@ NO_TEXT = re.compile("[\ud800-\udfff\ufdd0-\ufdef%s]" % "".join(
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _MENTIONED = re.compile(r"(?<![A-Za-z0-9_])([A-Za-z_][A-Za-z0-9_]*)\+?=")
 _BLANKS = "has blanks around its `=`, which no shell takes for an assignment"
+_UNTOLD = _BLANKS + ", and what it was meant to hold cannot be told"
 
 
 class Entry(NamedTuple):
@@ -95,8 +96,7 @@ def _entry(text: str, start: int) -> Entry:
                 end = _line_rest(text, after)
                 return Entry(start, end, found.group("name"), value, (found.end(), after), trouble)
             except _NotPlain as not_plain:
-                if not trouble:
-                    why, name = str(not_plain), found.group("name")
+                why, name = _UNTOLD if trouble else str(not_plain), found.group("name")
     return Entry(start, line_end, name, why=why)
 
 
@@ -393,7 +393,7 @@ def decide(host: Any, params: Dict[str, Any]) -> Plan:
         raise fail("%s is not a file." % path, "Name a sysconfig file, such as /etc/sysconfig/kdump.", "path", path)
     there = host.exists(path)
     before = host.read_text(path, NEW_FILE)
-    after = edit(before, params["settings"], params["remove"])
+    after = in_file(path, edit, before, params["settings"], params["remove"])
     if there and after == NEW_FILE:
         step = remove_file(path, before)
     elif after != before:

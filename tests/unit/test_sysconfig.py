@@ -137,7 +137,14 @@ UNCLEAR = {
     "with blanks around": ("V = 1", "V (line 1) has blanks around its `=`"),
     "with a blank behind": ("V= 1", "V (line 1) has blanks around its `=`"),
     "with blanks around and more": ("V = 1 2", "V (line 1) has blanks around its `=`"),
-    "with blanks around, quotes and more": ("V = 1 '2 3'", "Line 1 is not an assignment: V = 1"),
+    "with blanks around, quotes and more": (
+        "V = 1 '2 3'",
+        "V (line 1) has blanks around its `=`, which no shell takes",
+    ),
+    "with blanks around an expansion": (
+        "V = $(uname -r)",
+        "V (line 1) has blanks around its `=`, which no shell takes",
+    ),
     "a comparison": ("V == 1", "Line 1 is not an assignment: V == 1"),
 }
 
@@ -150,7 +157,7 @@ def test_what_only_a_shell_can_tell_is_refused_by_name(text, message):
 
 
 NOT_OF_V = ("sourced", "with blanks around", "with a blank behind", "with blanks around and more",
-            "with blanks around, quotes and more", "a comparison")  # fmt: skip
+            "a comparison")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [name for name in UNCLEAR if name not in NOT_OF_V])
@@ -391,3 +398,10 @@ def test_defaults_by_architecture(machine):
     remove, append = ARCHITECTURES[machine]
     assert defaults(machine)["KDUMP_COMMANDLINE_REMOVE"].endswith(remove)
     assert append in defaults(machine)["KDUMP_COMMANDLINE_APPEND"]
+
+
+def test_a_mistake_in_the_file_is_told_with_its_path(host):
+    host.write("/etc/sysconfig/kdump", b"KDUMP_IMG = 1 '2 3'\n")
+    with pytest.raises(KdumpError) as caught:
+        sysconfig.decide(host, params(settings={"KDUMP_IMG": "vmlinuz"}))
+    assert str(caught.value).startswith("/etc/sysconfig/kdump: KDUMP_IMG (line 1) has blanks around its `=`")

@@ -17,7 +17,7 @@ the last entry there is, mostly the rescue entry, without the console= and the v
 from typing import Any, Dict, List, Optional, Sequence
 
 from .. import cmdline, crashkernel, sysconfig
-from ..problems import KdumpError, Problem, fail
+from ..problems import KdumpError, Problem, fail, in_file
 from .entry import Change, arguments, edit, hidden_problems, others
 
 DEFAULT_GRUB = "/etc/default/grub"
@@ -39,7 +39,7 @@ def default_grub(host: Any, values: Sequence[str]) -> Optional[Change]:
         if problems:
             raise KdumpError(problems)
         settings[name] = edit([old], wanted)[0]
-    return Change(DEFAULT_GRUB, text, sysconfig.edit(text, settings, [])) if settings else None
+    return Change(DEFAULT_GRUB, text, in_file(DEFAULT_GRUB, sysconfig.edit, text, settings, [])) if settings else None
 
 
 def _has_default_grub(host: Any) -> bool:

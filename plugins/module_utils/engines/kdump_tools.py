@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from .. import crashkernel, kexec, kexec_state, reservation, sysconfig
 from ..image import store
 from ..plan import Plan, Step
-from ..problems import KdumpError, Missing, Parts
+from ..problems import Missing, Parts, in_file
 from . import kdump_tools_boot as booting
 from . import kdump_tools_image as images
 from . import kdump_tools_load as loading
@@ -42,11 +42,8 @@ def configuration(host: Any) -> Configuration:
 
 def _own(host: Any) -> Dict[str, str]:
     """What the file itself holds. KdumpError for what cannot be read."""
-    try:
-        return sysconfig.parse(host.read_text(SETTINGS, ""))
-    except KdumpError as error:
-        named = [problem._replace(message=SETTINGS + ": " + problem.message) for problem in error.problems]
-        raise KdumpError(named) from error
+    found: Dict[str, str] = in_file(SETTINGS, sysconfig.parse, host.read_text(SETTINGS, ""))
+    return found
 
 
 def release(host: Any, configuration: Configuration) -> str:

@@ -12,7 +12,7 @@ from typing import Any, List, Optional
 
 from .. import kexec_state, sysconfig
 from ..plan import Plan, Step, remove_file, write_file
-from ..problems import fail
+from ..problems import fail, in_file
 from . import kdump_tools_load as loading
 from . import kdump_tools_settings as variables
 from .kdump_tools_image import HOOK
@@ -127,7 +127,7 @@ def _unuse(host: Any) -> List[Step]:
     before = host.read_text(variables.PATH, "")
     if not host.is_file(variables.PATH) or not loading.is_used(variables.own(host)):
         return []
-    after = sysconfig.edit(before, {"USE_KDUMP": "0"}, [])
+    after = in_file(variables.PATH, sysconfig.edit, before, {"USE_KDUMP": "0"}, [])
     step = write_file(variables.PATH, before, after)
     return [step._replace(before=sysconfig.without_secrets(before), after=sysconfig.without_secrets(after))]
 

@@ -19,7 +19,7 @@ from ..conf_directives import FILE_SYSTEMS
 from ..image import kmod, store
 from ..image.contents import sha256_of
 from ..image.kernel import check_release
-from ..problems import KdumpError, Missing, Parts, Problem, fail
+from ..problems import KdumpError, Missing, Parts, Problem, fail, in_file
 from . import kdumpctl_check
 from .driver import Configuration
 
@@ -71,11 +71,8 @@ def _text(host: Any, path: str) -> Optional[str]:
 
 
 def _settings(host: Any) -> Dict[str, str]:
-    try:
-        return sysconfig.parse(_text(host, layout.SYSCONFIG) or "")
-    except KdumpError as error:
-        named = [problem._replace(message=layout.SYSCONFIG + ": " + problem.message) for problem in error.problems]
-        raise KdumpError(named) from error
+    found: Dict[str, str] = in_file(layout.SYSCONFIG, sysconfig.parse, _text(host, layout.SYSCONFIG) or "")
+    return found
 
 
 # --- where things are ----------------------------------------------------------------------------------------------
