@@ -176,15 +176,25 @@ def refuse(*_arguments):
     raise PermissionError(errno.EPERM, "not permitted")
 
 
-@pytest.mark.parametrize("name, addresses", [
-    ("127.0.0.1", ["127.0.0.1"]), ("::1", ["::1"]), ("no-such-host.invalid", []), ("a" * 70 + ".example", []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, addresses",
+    [
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("::1", ["::1"]),
+        ("no-such-host.invalid", []),
+        ("a" * 70 + ".example", []),
+    ],
+)
 def test_names_are_resolved_to_numbers(name, addresses):
     assert Host().resolve(name) == addresses
 
 
 def test_addresses_keep_their_order_from_one_lookup_to_the_next(monkeypatch):
     """A name server hands out several addresses in turn, and an image must not be built anew for that."""
-    entries = [(2, 1, 6, "", ("192.0.2.9", 0)), (10, 1, 6, "", ("2001:db8::2", 0, 0, 0)), (2, 1, 6, "", ("192.0.2.1", 0))]
+    entries = [
+        (2, 1, 6, "", ("192.0.2.9", 0)),
+        (10, 1, 6, "", ("2001:db8::2", 0, 0, 0)),
+        (2, 1, 6, "", ("192.0.2.1", 0)),
+    ]
     monkeypatch.setattr("socket.getaddrinfo", lambda *_words, **_options: entries)
     assert Host().resolve("server") == ["192.0.2.1", "192.0.2.9", "2001:db8::2"]
