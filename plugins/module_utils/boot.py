@@ -18,25 +18,23 @@ from .problems import fail
 
 _PACKAGE = __name__.rpartition(".")[0]  # ansible_collections.vmcore.kdump.plugins.module_utils
 
-_MAIN = (
-    """\
+_MAIN = """\
 import sys
 
-from %s.program import main
+from %s import main
 
 sys.exit(main(sys.argv[1:]))
 """
-    % _PACKAGE
-)
 
 
 # --- the program ---------------------------------------------------------------------------------------------------
 def program_bytes(program: str = _PACKAGE + ".program") -> bytes:
-    """The zip file: the same bytes from the same sources, on every host and with every Python.
+    """The zip file of a program: the same bytes from the same sources, on every host and with every Python.
 
+    program: the module whose main() it runs; all of this package that it imports is in the file as well.
     Nothing is compressed, because the result of zlib depends on its version.
     """
-    files = {"__main__.py": _MAIN}
+    files = {"__main__.py": _MAIN % program}
     for name, source in _sources(program).items():
         files[name] = source
         folders = name.split("/")[:-1]

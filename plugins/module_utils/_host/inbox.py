@@ -1,0 +1,238 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One host's directory on a dump server, as the host may use it. Private to this collection.
+
+Everything is reached from an open directory by names without a slash, and no symbolic link is followed below the root,
+so that nothing that is changed meanwhile leads elsewhere. Nothing is overwritten. OSError as the calls give it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from typing import Iterator, List, NamedTuple, Optional
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_FOLDERS = 1000  # of a host: no directory can be filled with nothing
+
+
+class Limits(NamedTuple):
+    """Bytes; 0 for no limit. `host` is what one may keep here, `total` what all may, `free` what stays for others."""
+
+    host: int = 0
+    total: int = 0
+    free: int = 0
+
+
+class Inbox:
+    """The directory `root`/`name`. It is made if it is missing, `root` is not."""
+
+    def __init__(self, root: str, name: str) -> None:
+        self.path = root.rstrip("/") + "/" + name
+        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        _make(self._root, name)
+        self._host = os.open(name, _DIRECTORY, dir_fd=self._root)
+
+    # --- folders -----------------------------------------------------------------------------------------------
+    def make_folder(self, folder: str) -> None:
+        """A dump's folder; that it is there already is no error, as with mkdir -p."""
+        if len(os.listdir(self._host)) >= _MOST_FOLDERS and not self.has(folder):
+            raise OSError(errno.EMLINK, "there are %d folders already, more are not kept" % _MOST_FOLDERS, folder)
+        _make(self._host, folder)
+
+    def has(self, folder: str, name: str = "") -> bool:
+        """Whether there is a folder, or a file in it."""
+        try:
+            with self._opened(folder) as inside:
+                return not name or stat.S_ISREG(os.lstat(name, dir_fd=inside).st_mode)
+        except OSError:
+            return False
+
+    def make_probe(self) -> str:
+        """The name of a new empty directory."""
+        for name in ("tmp." + secrets.token_hex(5) for dummy in range(100)):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=self._host)
+                return name
+        raise OSError(errno.EEXIST, "no name is free")
+
+    def remove_probe(self, name: str) -> None:
+        """Remove it, if it is empty."""
+        os.rmdir(name, dir_fd=self._host)
+
+    @contextlib.contextmanager
+    def _opened(self, folder: str) -> Iterator[int]:
+        descriptor = os.open(folder, _DIRECTORY, dir_fd=self._host)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    # --- files -------------------------------------------------------------------------------------------------
+    def create(self, folder: str, name: str) -> "NewFile":
+        """A new file. It is locked while it is open: it is neither renamed nor removed then."""
+        with self._opened(folder) as inside:
+            descriptor = os.open(name, _NEW, 0o600, dir_fd=inside)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            os.fsync(inside)
+        return NewFile(descriptor)
+
+    def rename(self, folder: str, name: str, target: str) -> None:
+        """Give a file another name, unless there is a file of that name; BlockingIOError while it is being written."""
+        with self._opened(folder) as inside:
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.link(name, target, src_dir_fd=inside, dst_dir_fd=inside, follow_symlinks=False)
+            os.unlink(name, dir_fd=inside)
+            os.fsync(inside)
+
+    def replace(self, folder: str, name: str, data: bytes) -> None:
+        """A small file, whether there was one or not."""
+        temporary = ".%s.%s" % (name, secrets.token_hex(5))
+        with self._opened(folder) as inside:
+            with os.fdopen(os.open(temporary, _NEW, 0o600, dir_fd=inside), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, name, src_dir_fd=inside, dst_dir_fd=inside)
+            os.fsync(inside)
+
+    def read(self, folder: str, name: str, limit: int) -> bytes:
+        """The beginning of a file."""
+        with self._opened(folder) as inside:
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
+            try:
+                return os.read(descriptor, limit)
+            finally:
+                os.close(descriptor)
+
+    # --- room --------------------------------------------------------------------------------------------------
+    def room(self, limits: Limits) -> int:
+        """How many bytes may still come, less than 0 where there is too much already."""
+        found = os.fstatvfs(self._host)
+        left = [found.f_bavail * found.f_frsize - limits.free]
+        if limits.host:
+            left.append(limits.host - _size(self._host))
+        if limits.total:
+            left.append(limits.total - _size(self._root))
+        return min(left)
+
+    def connection(self, most: int) -> Optional[int]:
+        """A descriptor that stands for one of `most` connections of this host until it is closed; None for one more."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        for number in range(most):
+            descriptor = os.open(".connection-%d" % number, flags, 0o600, dir_fd=self._host)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            except BlockingIOError:
+                os.close(descriptor)
+        return None
+
+
+class NewFile:
+    """A file that is being received, `size` bytes so far."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            done = os.write(self._descriptor, rest)
+            self.size += done
+            rest = rest[done:]
+
+    def close(self) -> None:
+        """On the disk, not in memory alone, when this returns."""
+        try:
+            os.fsync(self._descriptor)
+        finally:
+            os.close(self._descriptor)
+
+
+# --- what lies on the server, for its retention ----------------------------------------------------------------------
+class Stored(NamedTuple):
+    """A dump's folder: bytes of its files, the time of its last change, whether it is being written to."""
+
+    host: str
+    folder: str
+    names: List[str]
+    bytes: int
+    changed: float
+    busy: bool
+
+
+def stored(root: str) -> Iterator[Stored]:
+    """Every folder of every host; nothing that is a symbolic link."""
+    for host in _directories(root):
+        for folder in _directories(host.path):
+            files = [entry for entry in os.scandir(folder.path) if entry.is_file(follow_symlinks=False)]
+            sizes = [entry.stat(follow_symlinks=False) for entry in files]
+            own = folder.stat(follow_symlinks=False)
+            yield Stored(
+                host.name, folder.name, sorted(entry.name for entry in files), sum(_taken(one) for one in sizes),
+                max([own.st_mtime] + [one.st_mtime for one in sizes]), any(_is_locked(entry.path) for entry in files),
+            )  # fmt: skip
+
+
+def remove(root: str, dump: Stored) -> None:
+    """Remove a dump's folder. What is no file in it stays, and OSError tells of it."""
+    inbox = Inbox(root, dump.host)
+    with inbox._opened(dump.folder) as inside:
+        for name in os.listdir(inside):
+            os.unlink(name, dir_fd=inside)
+    os.rmdir(dump.folder, dir_fd=inbox._host)
+
+
+def free_bytes(root: str) -> int:
+    found = os.statvfs(root)
+    return found.f_bavail * found.f_frsize
+
+
+# --- parts ---------------------------------------------------------------------------------------------------------
+def _make(parent: int, name: str) -> None:
+    """A durable directory for its owner alone; one that is there stays as it is."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent)
+        os.fsync(parent)
+    except FileExistsError:
+        os.close(os.open(name, _DIRECTORY, dir_fd=parent))  # a link or a file is none
+
+
+def _directories(path: str) -> List["os.DirEntry[str]"]:
+    return [entry for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+
+
+def _taken(found: os.stat_result) -> int:
+    """Bytes that a file takes: those written, for what has not reached the disk; blocks, for what has holes."""
+    return min(found.st_size, found.st_blocks * 512) if found.st_blocks else found.st_size
+
+
+def _size(directory: int) -> int:
+    """Bytes of the files below a directory."""
+    total = 0
+    for _path, _folders, names, inside in os.fwalk(".", dir_fd=directory, follow_symlinks=False):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += _taken(os.lstat(name, dir_fd=inside))
+    return total
+
+
+def _is_locked(path: str) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,67 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which dumps a server keeps. Private to this collection."""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Set, Tuple
+
+_DAY = 86400
+_YOUNG = 2 * 3600  # seconds: a dump may still be coming, over NFS too, where no lock tells of it
+
+
+class Removal(NamedTuple):
+    """A dump (_host.inbox.Stored) that goes, and why."""
+
+    dump: Any
+    why: str
+
+
+def decide(dumps: List[Any], settings: Any, now: float, free: int, is_whole: Callable[[Any], bool]) -> List[Removal]:
+    """The dumps that are to go, those of each host oldest first, then those that go for others' room.
+
+    Never one that may still be coming, and never the newest whole dump of a host. `is_whole` reads a dump, so it is
+    asked only of hosts of which something would go.
+    """
+    held: Dict[str, Tuple[str, str]] = {}
+    gone: Set[Tuple[str, str]] = set()
+    found: List[Removal] = []
+
+    def take(dump: Any, why: str) -> bool:
+        key = (dump.host, dump.folder)
+        if key in gone or dump.busy or now - dump.changed < _YOUNG:
+            return False
+        if dump.host not in held:
+            held[dump.host] = _newest_whole(dumps, dump.host, is_whole)
+        if held[dump.host] == key:
+            return False
+        gone.add(key)
+        found.append(Removal(dump, why))
+        return True
+
+    for host in sorted({dump.host for dump in dumps}):
+        for dump, why in _beyond(_of(dumps, host), settings, now):
+            take(dump, why)
+    free += sum(removal.dump.bytes for removal in found)
+    for dump in sorted(dumps, key=lambda one: one.changed):
+        if free < settings.keep_free and take(dump, "less than %d MiB are free" % (settings.keep_free >> 20)):
+            free += dump.bytes
+    return found
+
+
+def _of(dumps: List[Any], host: str) -> List[Any]:
+    """The dumps of a host, newest first."""
+    return sorted((dump for dump in dumps if dump.host == host), key=lambda one: one.changed, reverse=True)
+
+
+def _newest_whole(dumps: List[Any], host: str, is_whole: Callable[[Any], bool]) -> Tuple[str, str]:
+    return next(((host, dump.folder) for dump in _of(dumps, host) if is_whole(dump)), ("", ""))
+
+
+def _beyond(dumps: List[Any], settings: Any, now: float) -> List[Tuple[Any, str]]:
+    """Of one host's dumps, newest first, those that its count and their age would remove, oldest first."""
+    found = []
+    for number, dump in enumerate(dumps):
+        if settings.keep_count and number >= settings.keep_count:
+            found.append((dump, "the host has %d newer ones" % settings.keep_count))
+        elif settings.keep_days and now - dump.changed > settings.keep_days * _DAY:
+            found.append((dump, "older than %d days" % settings.keep_days))
+    return found[::-1]
