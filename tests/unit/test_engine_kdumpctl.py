@@ -191,18 +191,61 @@ def test_a_rebuild_that_fails_leaves_the_loaded_one_and_puts_the_configuration_b
     assert collected(host).endswith("-d 31")
 
 
-def test_a_restart_that_fails_goes_back_to_what_worked_and_reports_both(host):
+# What the world does at the load, and what is said of it.
+FAILING_STARTS = {
+    "kexec fails": (
+        "EADDRNOTAVAIL\n",
+        ["kexec: failed to load kdump kernel", "The reservation is too small"],
+    ),  # the journal
+    "kexec lies": ("nothing\n", ["was said to have succeeded, and the kernel has nothing loaded"]),
+}
+
+
+@pytest.mark.parametrize("world, expected", FAILING_STARTS.values(), ids=list(FAILING_STARTS))
+def test_a_start_that_fails_goes_back_to_what_worked_and_reports_both(host, world, expected):
     arm(host)
     set_conf(host, OTHER)
     build(host)
-    host.world("kexec", "EADDRNOTAVAIL\n")
+    host.world("kexec", world)
     said = failure(lambda: load(host))
-    assert "kexec: failed to load kdump kernel" in said  # the journal
-    assert "The reservation is too small" in said
+    assert [words for words in expected if words not in said] == []
     assert "/etc/kdump.conf and %s was put back to what last worked, and is loaded again" % IMAGE in said
     assert collected(host).endswith("-d 31")
     assert host.read_text(layout.CONF) == contract.CONF
     assert arm(host) == []
+
+
+def test_a_start_that_is_said_to_have_failed_and_loads_is_no_protection(host):
+    """Whether what it has loaded would capture is not known: what is known to is loaded over it."""
+    arm(host)
+    set_conf(host, OTHER)
+    build(host)
+    run, starts = host.run, [0]
+
+    def failing_once(argv, **options):
+        result = run(argv, **options)
+        starts[0] += argv[:2] == ["systemctl", "start"]
+        return result._replace(rc=1) if argv[:2] == ["systemctl", "start"] and starts[0] == 1 else result
+
+    host.run = failing_once
+    said = failure(lambda: load(host))
+    assert "could not load the capture kernel" in said
+    assert "is loaded again" in said
+    assert collected(host).endswith("-d 31")
+
+
+def test_what_cannot_be_unloaded_is_known_for_what_it_is_afterwards(host):
+    arm(host)
+    set_conf(host, OTHER)
+    build(host)
+    before = kexec_state.last_load(host)
+    run = host.run
+    host.run = lambda argv, **options: run(["false"] if argv[:2] == ["systemctl", "stop"] else argv, **options)
+    said = failure(lambda: load(host))
+    assert "could not be unloaded" in said
+    assert "What was loaded before is still loaded" in said
+    assert kexec_state.last_load(host) == before
+    assert host.read_text(layout.CONF) == OTHER  # nothing has shown that it is wrong
 
 
 def test_where_the_way_back_fails_too_it_says_that_the_host_is_unprotected(host):
@@ -224,14 +267,51 @@ def test_a_first_load_that_fails_says_that_there_is_nothing_to_go_back_to(host):
     assert host.loaded() is None
 
 
-def test_a_start_that_is_said_to_be_ok_and_loads_nothing_is_a_failure(host):
+def test_a_first_rebuild_that_fails_says_what_is_left_as_it_is(host):
+    """dracut is broken: what the file held before is not known to be any better, and the host was not protected."""
+    set_conf(host, OTHER)
+    host.world("dracut", "No space left on device\n")
+    said = failure(lambda: build(host))
+    assert "/etc/kdump.conf and /etc/sysconfig/kdump stay as they are" in said
+    assert "No capture kernel is loaded now" in said
+    assert host.read_text(layout.CONF) == OTHER
+
+
+def test_a_rebuild_that_fails_with_what_last_worked_says_so(host, monkeypatch):
+    arm(host)
+    monkeypatch.setattr(host, "free_bytes", lambda path: 100)  # no image is kept
+    host.world("dracut", "No space left on device\n")
+    said = failure(lambda: kdumpctl.build_plan(host, dict(BUILD, force=True), {}).apply(host))
+    assert "/etc/kdump.conf and /etc/sysconfig/kdump are what kdumpctl last loaded with" in said
+    assert "What was loaded is loaded still" in said
+    host.run(["systemctl", "restart", "kdump.service"])
+    assert host.loaded() is not None
+
+
+def test_what_cannot_be_put_back_is_told(host, monkeypatch):
     arm(host)
     set_conf(host, OTHER)
+    host.world("dracut", "No space left on device\n")
+
+    write = host.write
+
+    def full(path, data, mode=0o644):
+        if path == layout.CONF:
+            raise OSError(28, "No space left on device", path)
+        write(path, data, mode)
+
+    monkeypatch.setattr(host, "write", full)
+    said = failure(lambda: build(host))
+    assert "What kdumpctl last loaded with could not be put back: [Errno 28]" in said
+    assert "`kdumpctl rebuild` failed" in said
+    assert "What was loaded is loaded still" in said
     build(host)
-    host.world("kexec", "nothing\n")
+    host.world("kexec", "EPERM\n")
     said = failure(lambda: load(host))
-    assert "was said to have succeeded, and the kernel has nothing loaded" in said
-    assert collected(host).endswith("-d 31")
+    assert (
+        "No capture kernel is loaded now: a crash would leave no vmcore. What worked before could not be put back"
+        in said
+    )
 
 
 def test_a_rebuild_that_is_said_to_be_ok_and_builds_nothing_is_a_failure(host):
@@ -486,6 +566,35 @@ def test_kdumpctl_does_not_see_it_and_the_dump_would_fail(host, name):
     assert {path: host.loaded()["image"]["files"][path] for path in now} == now
 
 
+PROFILE = "[connection]\nid=eth0\nuuid=%s\ntype=ethernet\ntimestamp=%d\n\n[ipv4]\naddress1=192.0.2.7/%d\n"
+LOOPBACK = "[connection]\nid=lo\nuuid=%s\ntype=loopback\ntimestamp=%d\n"
+
+
+def network_manager_starts(host, boot, prefix=24):
+    """It writes the profiles of devices that nobody has configured, with other UUIDs at each boot."""
+    uuid = "%08d-1111-4222-8333-444444444444" % boot
+    for name, text in (("eth0", PROFILE % (uuid, boot, prefix)), ("lo", LOOPBACK % (uuid, boot))):
+        host.put("/run/NetworkManager/system-connections/%s.nmconnection" % name, text, 0o600)
+
+
+def test_what_networkmanager_writes_anew_at_each_boot_is_no_change(host):
+    host.ssh_target()
+    network_manager_starts(host, 1)
+    arm(host)
+    network_manager_starts(host, 2)
+    host.remove(layout.LOADED)
+    host.remove("/run/NetworkManager/system-connections/lo.nmconnection")
+    assert arm(host) == []
+    network_manager_starts(host, 2, prefix=25)
+    assert len(arm(host)) == 2
+
+
+def test_a_target_that_is_an_option_is_not_handed_to_ssh(host):
+    host.put(layout.CONF, "ssh -E/etc/cron.d/x@y\ncore_collector makedumpfile -F -l -d 31\n")
+    assert "is not a user and a server" in failure(lambda: build(host))
+    assert not [call for call in host.calls if call[0] == "ssh"]
+
+
 SERVERS = {
     "does not answer": (lambda host: host.remove("/run/contract/servers/" + contract.SERVER), "Connection timed out"),
     "has another host key": (
@@ -612,6 +721,12 @@ PLACES = {
         "/var/lib/kdump/initramfs-%skdump.img" % RELEASE,
     ),
     "a unified kernel has no initrd": ({INITRD: None}, "/var/lib/kdump/initramfs-%skdump.img" % RELEASE),
+    "a unified kernel of a name of its own": (
+        {INITRD: None, KERNEL: None, "/boot/efi/EFI/Linux/mine.efi": "kernel",
+         "/sys/firmware/efi/efivars/StubImageIdentifier-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f":
+         b"\6\0\0\0" + "\\EFI\\Linux\\mine.efi\0".encode("utf-16-le")},
+        "/var/lib/kdump/initramfs-%skdump.img" % RELEASE,
+    ),
     "the layout of boot loader entries": (
         {INITRD: None, KERNEL: None, "/boot/fdbda188c010478586c8f758e03a9909/%s/vmlinuz" % RELEASE: "kernel",
          "/boot/fdbda188c010478586c8f758e03a9909/%s/initrd" % RELEASE: "initrd"},

@@ -89,12 +89,11 @@ def build(
     started = host.monotonic()
     done = host.run(["kdumpctl", "rebuild"], timeout=_SECONDS)
     said = [shown(line, 200) for line in (done.out + done.err).splitlines() if line.strip()]
-    what = _failure(
-        host, configuration, recipe.path, done.rc, kdumpctl_image.fingerprint(host, recipe.path) == before, said
-    )
+    is_old = kdumpctl_image.fingerprint(host, recipe.path) == before
+    what = _failure(host, configuration, recipe, done.rc, is_old, said)
     if what:
         message = "\n  ".join([what + " It said:"] + said[-20:]) + "\n" if said else what
-        raise KdumpError([Problem(message, kdumpctl_unit.hint(said))] + _go_back(host))
+        raise KdumpError([Problem(message, kdumpctl_unit.hint(said)), _go_back(host)])
     seconds = round(host.monotonic() - started, 2)
     made = recipe
     if configuration.conf.target.kind == "ssh":  # kdumpctl's own connection may have added to known_hosts
@@ -105,28 +104,41 @@ def build(
     return found
 
 
-def _failure(host: Any, configuration: Configuration, path: str, rc: int, is_old: bool, said: List[str]) -> str:
+def _failure(
+    host: Any, configuration: Configuration, recipe: kdumpctl_image.Recipe, rc: int, is_old: bool, said: List[str]
+) -> str:
     """Why an image is none, whatever the exit code says; "" where all is well.
 
     dracut reports what it could not install, leaves it out and succeeds, and kdumpctl with it.
     """
     if rc:
         return "`kdumpctl rebuild` failed."
-    if is_old or not host.is_file(path):
-        return "`kdumpctl rebuild` said that all went well, and %s is not new." % path
-    lacking = kdumpctl_contents.lacking(host, configuration.conf, path, said)
+    if is_old or not host.is_file(recipe.path):
+        return "`kdumpctl rebuild` said that all went well, and %s is not new." % recipe.path
+    lacking = kdumpctl_contents.lacking(host, configuration.conf, recipe.release, recipe.path, said)
     if lacking:
         return "`kdumpctl rebuild` said that all went well, and its image lacks %s." % ", ".join(lacking)
     return ""
 
 
-def _go_back(host: Any) -> List[Problem]:
-    """What last worked: with what failed, the next boot would fail as well."""
-    changed = kdumpctl_good.put_back(host)
-    if not changed:
-        return []
-    message = "Put back to what kdumpctl last loaded with, so that the next boot loads that: %s." % " and ".join(
-        changed
-    )
-    still = " What was loaded is loaded still." if kexec_state.is_loaded(host) else ""
-    return [Problem(message + still, "Mend what is said above, then run again.")]
+def _go_back(host: Any) -> Problem:
+    """What last worked is put back, for with what failed the next boot would fail as well; and what that came to."""
+    try:
+        changed = kdumpctl_good.put_back(host)
+    except OSError as error:
+        what = "What kdumpctl last loaded with could not be put back: %s." % error
+    else:
+        if changed:
+            what = "Put back to what kdumpctl last loaded with, so that the next boot loads that: %s." % " and ".join(
+                changed
+            )
+        elif kdumpctl_good.last(host):
+            what = "%s and %s are what kdumpctl last loaded with." % kdumpctl_good.FILES
+        else:
+            what = (
+                "%s and %s stay as they are: it is not known with what kdumpctl has loaded before."
+                % kdumpctl_good.FILES
+            )
+    if kexec_state.is_loaded(host):
+        return Problem(what + " What was loaded is loaded still.", "Mend what is said above, then run again.")
+    return Problem("%s %s" % (what, kdumpctl_good.UNPROTECTED), "Mend what is said above, then run again.")

@@ -20,8 +20,8 @@ _PACKED = ("squash-root.img", "squashfs-root.img", "erofs-root.img")
 _NOT_INSTALLED = re.compile(r"dracut-install: ERROR: installing '([^']*)'")
 
 
-def lacking(host: Any, conf: Conf, image: str, said: List[str]) -> List[str]:
-    """What the image should hold and does not, sorted. `said` is what building it printed.
+def lacking(host: Any, conf: Conf, release: str, image: str, said: List[str]) -> List[str]:
+    """What the image for this kernel should hold and does not, sorted. `said` is what building it printed.
 
     Where the image cannot be looked into, what dracut said it could not install is taken for what is missing.
     """
@@ -34,7 +34,8 @@ def lacking(host: Any, conf: Conf, image: str, said: List[str]) -> List[str]:
     held = {name.rpartition("/")[2] for name in names} | names
     modules = {kmod.name_of(name) for name in names if ".ko" in name}
     missing = {name for name in wanted if name.rpartition("/")[2] not in held}
-    missing |= {name for name in conf.get("extra_modules").split() if kmod.normal(name) not in modules | _builtin(host)}
+    modules |= _builtin(host, release)
+    missing |= {name for name in conf.get("extra_modules").split() if kmod.normal(name) not in modules}
     return sorted(missing)
 
 
@@ -65,6 +66,6 @@ def _names(host: Any, image: str) -> Set[str]:
     return found
 
 
-def _builtin(host: Any) -> Set[str]:
-    text = host.read_text("/lib/modules/%s/modules.builtin" % host.kernel.release, "")
+def _builtin(host: Any, release: str) -> Set[str]:
+    text = host.read_text("/lib/modules/%s/modules.builtin" % release, "")
     return {kmod.name_of(line) for line in text.splitlines()}

@@ -20,6 +20,7 @@ FILES = (layout.CONF, layout.SYSCONFIG)
 FOLDER = layout.STATE_DIR + "/kdumpctl/good"
 KEPT = FOLDER + "/files"
 _MANIFEST = ".json"
+UNPROTECTED = "No capture kernel is loaded now: a crash would leave no vmcore."
 
 Texts = Dict[str, Optional[str]]  # by path; None for a file that is not there
 
@@ -53,7 +54,7 @@ def keep_image(host: Any, image: Optional[store.Manifest]) -> None:
 
 
 def put_back(host: Any) -> List[str]:
-    """The files, and the image, made what they were when they last worked; the paths of those that were changed."""
+    """The files, and the image, made what they were when they last worked; the paths of those that were changed. OSError."""
     changed = []
     for path, text in sorted(last(host).items()):
         if path not in FILES or _text(host, path) == text:

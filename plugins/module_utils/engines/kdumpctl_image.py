@@ -27,6 +27,7 @@ RECORD = layout.STATE_DIR + "/kdumpctl/image.json"
 FORMAT = 1  # of the digest: a change here builds every image anew
 ELSEWHERE = "/var/lib/kdump"  # where kdumpctl writes its image when it cannot be beside the kernel
 
+_STUB = "/sys/firmware/efi/efivars/StubImageIdentifier-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 _FOLDERS = ("/boot", "/boot/efi", "/efi", "/")
 _HOOKS = ("kdump_pre", "kdump_post", "kdump_emergency", "extra_bins")
 # What the image is made from and with, beside what kdump.conf names. Not all are there on every release.
@@ -39,9 +40,11 @@ _ALWAYS = (
 # Folders whose change is one too: a file that is gone has no time stamp.
 _WATCHED = "/etc/kdump/pre.d /etc/kdump/post.d /etc/kdump/emergency.d /etc/dracut.conf.d".split()
 _NETWORK = (
-    "/etc/NetworkManager/system-connections/* /run/NetworkManager/system-connections/* "
-    "/etc/sysconfig/network-scripts/ifcfg-* /etc/sysconfig/network-scripts/route*-*"
+    "/etc/NetworkManager/system-connections/* /etc/sysconfig/network-scripts/ifcfg-* "
+    "/etc/sysconfig/network-scripts/route*-*"
 ).split()
+_GENERATED = "/run/NetworkManager/system-connections/*.nmconnection"  # by NetworkManager, or before it in the initrd
+_UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 # dracut's module ssh-client copies these; more known_hosts files are those that ssh itself names.
 _SSH = "/root/.ssh/config /root/.ssh/known_hosts /etc/ssh/ssh_config /etc/ssh/ssh_config.d/* /etc/ssh/ssh_known_hosts".split()
 
@@ -94,7 +97,7 @@ def find_kernel(host: Any, release: str, settings: Dict[str, str]) -> str:
     names = [
         "%s-%s%s" % (name, release, settings.get("KDUMP_IMG_EXT", "")),
         "%s/%s/%s" % (machine_id, release, name),
-        "EFI/Linux/%s-%s.efi" % (machine_id, release),
+        _unified(host) or "EFI/Linux/%s-%s.efi" % (machine_id, release),
     ]
     booted = re.match(r"BOOT_IMAGE=(?:\([^)\s]*\))?(\S+)", host.read_text("/proc/cmdline", ""))
     if booted and booted.group(1).endswith(release):
@@ -110,6 +113,12 @@ def find_kernel(host: Any, release: str, settings: Dict[str, str]) -> str:
         "kdumpctl would find no kernel %s in %s." % (release, " ".join(folders)),
         "Install that kernel, or set KDUMP_KERNELVER and KDUMP_BOOTDIR in /etc/sysconfig/kdump.", "KDUMP_KERNELVER", release,
     )  # fmt: skip
+
+
+def _unified(host: Any) -> str:
+    """The unified kernel image that was booted, as its stub has told (with backslashes, in UTF-16); "" for none."""
+    text = host.read(_STUB)[4:].decode("utf-16-le", "replace") if host.is_file(_STUB) else ""
+    return str(text.rstrip("\0").replace("\\", "/"))
 
 
 def place(host: Any, release: str, kernel: str) -> str:
@@ -155,20 +164,19 @@ def observe(host: Any, release: str, configuration: Configuration) -> Recipe:
         raise KdumpError(parts.errors)
     if not installed:
         raise Missing([Problem("kdumpctl is not on this host.", "Install it (dnf install /usr/bin/kdumpctl).")])
-    return _recipe(host, release, kernel, path, names, _target(host, configuration.conf))
+    texts = {"target": _target(host, configuration.conf)}
+    if _is_remote(host, configuration.conf):
+        texts["network"] = _generated_profiles(host)
+    return _recipe(host, release, kernel, path, names, texts)
 
 
-def _recipe(host: Any, release: str, kernel: str, path: str, names: List[str], target: str) -> Recipe:
+def _recipe(host: Any, release: str, kernel: str, path: str, names: List[str], texts: Dict[str, str]) -> Recipe:
     kernel_sha256 = sha256_of(host, kernel)
     inputs = [{"name": "kernel", "source": kernel, "sha256": kernel_sha256}]
     inputs += [{"name": name.lstrip("/"), "source": name, "sha256": sha256_of(host, name)} for name in names]
-    inputs.append(
-        {
-            "name": "target",
-            "source": "",
-            "sha256": hashlib.sha256(target.encode("utf-8", "surrogateescape")).hexdigest(),
-        }
-    )
+    for name, text in sorted(texts.items()):
+        sha256 = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+        inputs.append({"name": name, "source": "", "sha256": sha256})
     parts = [FORMAT, release, [[item["name"], item["sha256"]] for item in inputs]]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     found = [host.stat(name) for name in [kernel] + names + _WATCHED]
@@ -187,7 +195,7 @@ def _files(host: Any, release: str, conf: Conf) -> Iterator[str]:
     collector = (conf.get("core_collector").split() or [""])[0]
     words.append(collector if collector.startswith("/") else host.which(collector) or "")
     words += _modules(host, release, conf.get("extra_modules").split())
-    if conf.target.kind == "ssh":
+    if conf.target.kind == "ssh" and not any(problem.option == "ssh" for problem in conf.problems):
         key = conf.get("sshkey")
         words += [key, key + ".pub"] + _SSH + _known_hosts(host, conf.target.location)
     for word in words:
@@ -218,6 +226,16 @@ def _known_hosts(host: Any, location: str) -> List[str]:
 def _is_remote(host: Any, conf: Conf) -> bool:
     kind = conf.target.kind
     return kind in ("ssh", "nfs") or (kind == "mount" and conf.target.location.split(" ")[2].startswith("nfs"))
+
+
+def _generated_profiles(host: Any) -> str:
+    """NetworkManager's profiles in /run, but for what is another at each boot: their UUIDs and times. That of the loopback
+    device, which NetworkManager has since 1.42, is none that a dump goes through."""
+    found = []
+    for text in (host.read_text(path, "") for path in host.glob(_GENERATED)):
+        if not re.search("^type=loopback$", text, re.MULTILINE):
+            found.append(_UUID.sub("", re.sub(r"(?m)^timestamp=.*\n?", "", text)))
+    return "\0".join(sorted(found))
 
 
 def _target(host: Any, conf: Conf) -> str:

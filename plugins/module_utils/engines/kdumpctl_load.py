@@ -31,7 +31,6 @@ _FIXED = ("kernel", "initrd", "cmdline", "cmdline_append", "cmdline_remove", "nr
 _LIBRARY = "/usr/lib/kdump/kdump-lib.sh"
 _NO_GPT_AUTO = "rd.systemd.gpt_auto=no"  # prepare_cmdline() of newer releases ends with it
 _RUN_AGAIN = "Mend what is said above, then run again."
-_UNPROTECTED = "No capture kernel is loaded now: a crash would leave no vmcore."
 
 
 # --- what is loaded ------------------------------------------------------------------------------------------------
@@ -222,9 +221,14 @@ def _load(host: Any, configuration: Configuration, today: Optional[_Today]) -> N
     host.remove(layout.LOADED)
     try:
         kdumpctl_unit.unload(host)
+    except KdumpError as error:
+        if previous is not None:
+            kexec_state.write_state(host, previous)
+        raise KdumpError(error.problems + [Problem("What was loaded before is still loaded.", "")]) from error
+    try:
         kdumpctl_unit.start(host)
     except KdumpError as error:
-        raise KdumpError(error.problems + [_restore(host, previous)]) from error
+        raise KdumpError(error.problems + [_restore(host)]) from error
     _remember(host, configuration)
     _estimate(host, configuration)
 
@@ -252,26 +256,31 @@ def _reach_server(host: Any, configuration: Configuration) -> None:
         raise fail("Dumps cannot go to %s: %s" % (where, said), hint, "ssh", where)
 
 
-def _restore(host: Any, previous: Optional[Loaded]) -> Problem:
+def _restore(host: Any) -> Problem:
     """After a failed start: make the best of it, and say what that is."""
-    if kexec_state.is_loaded(host):
-        if previous is not None:
-            kexec_state.write_state(host, previous)
-        return Problem("What was loaded before is still loaded.", "")
-    changed = kdumpctl_good.put_back(host)
+    try:
+        changed = kdumpctl_good.put_back(host)
+    except OSError as error:
+        return Problem("%s What worked before could not be put back: %s." % (_now(host), error), _RUN_AGAIN)
     if not changed:
-        return Problem("%s What worked before is not known, or is what failed." % _UNPROTECTED, _RUN_AGAIN)
+        return Problem("%s What worked before is not known, or is what failed." % _now(host), _RUN_AGAIN)
     files = " and ".join(changed)
     try:
         kdumpctl_unit.unload(host)  # of a start that was said to have succeeded the unit is active
         kdumpctl_unit.start(host)
     except KdumpError as error:
         return Problem("%s %s was put back to what last worked, and that did not load either: %s"
-                       % (_UNPROTECTED, files, error), _RUN_AGAIN)  # fmt: skip
+                       % (_now(host), files, error), _RUN_AGAIN)  # fmt: skip
     _remember(host, kdumpctl_image.configuration(host))
     return Problem(
         "%s was put back to what last worked, and is loaded again: the host is protected as before." % files, ""
     )
+
+
+def _now(host: Any) -> str:
+    if kexec_state.is_loaded(host):
+        return "A capture kernel is loaded all the same, and whether it would capture is not known."
+    return kdumpctl_good.UNPROTECTED
 
 
 def _remember(host: Any, configuration: Configuration) -> None:
