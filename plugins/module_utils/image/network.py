@@ -113,9 +113,14 @@ def _way(host: Any, address: str) -> _Way:
             value=address,
         )
     route = _route(host, address, [])
-    source, device = _source(host, address, route), route["dev"]
-    # A rule by source address may lead elsewhere, once the source is known: connect(2) looks twice too.
-    route = _route(host, address, ["from", source])
+    hop = _equal_hop(host, address, route)
+    if hop:
+        route = dict(_route(host, address, ["oif", hop["dev"]]), **hop)
+    source = _source(host, address, route)
+    if not hop:
+        # A rule by source address may lead elsewhere, once the source is known: connect(2) looks twice too.
+        route = _route(host, address, ["from", source])
+    _check_ipsec(host, source, address)
     device = route["dev"]
     own = _addresses(host, device, address)
     prefix = [item["prefixlen"] for item in own if item["local"] == source]
@@ -153,6 +158,48 @@ def _route(host: Any, address: str, more: List[str]) -> Dict[str, Any]:
             value=address,
         )
     return dict(route)
+
+
+def _equal_hop(host: Any, address: str, route: Dict[str, Any]) -> Dict[str, Any]:
+    """Of several ways that are as good as this one, always the same; {} where this is the only one.
+
+    Among the hops of a multipath route the kernel chooses by a hash with a random seed, and among the default routers
+    of IPv6 by whom it has heard last.
+    """
+    found, _said = network_devices.query(host, ["route", "show", "match", address, "table", "all"])
+    groups: Dict[str, List[Dict[str, Any]]] = {}
+    for item in found:
+        key = "%s %s %s %s" % tuple(item.get(name) for name in ("table", "dst", "metric", "pref"))
+        hops = [hop for hop in item.get("nexthops", [item]) if "dev" in hop and "gateway" in hop]
+        groups.setdefault(key, []).extend(hop for hop in hops if not {"dead", "linkdown"} & set(hop.get("flags", [])))
+    for hops in groups.values():
+        ways = sorted((hop["dev"], hop["gateway"]) for hop in hops)
+        if len(ways) > 1 and (route["dev"], route.get("gateway")) in ways:
+            return {"dev": ways[0][0], "gateway": ways[0][1]}
+    return {}
+
+
+def _check_ipsec(host: Any, source: str, address: str) -> None:
+    """The policy of the kernel that would apply (ip-xfrm(8)): one with a template encrypts what it lets through."""
+    matching = []
+    for block in re.split(r"^(?=src )", host.run(["ip", "xfrm", "policy"], timeout=30).out, flags=re.M):
+        words = re.match(r"src (\S+) dst (\S+)(?:.*\n)\s+dir out (?:.*?priority (\d+))?", block)
+        if words and _within(source, words.group(1)) and _within(address, words.group(2)):
+            matching.append((int(words.group(3) or 0), "tmpl" in block))
+    if matching and min(matching)[1]:
+        raise fail(
+            "The way to the server %s is encrypted by IPsec on this host, which the capture kernel cannot do."
+            % address,
+            "Except the server from the IPsec policies, or dump to another one: ssh encrypts by itself.",
+            value=address,
+        )
+
+
+def _within(address: str, network: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
 
 
 def _mtu(route: Dict[str, Any]) -> str:

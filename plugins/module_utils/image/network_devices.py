@@ -46,15 +46,15 @@ class Stack(NamedTuple):
     aliases: List[str]
 
 
-def query(host: Any, words: List[str]) -> Tuple[List[Dict[str, Any]], str]:
-    """What `ip -j` prints: objects, none where it fails; and what it says on standard error."""
-    result = host.run(["ip", "-j"] + words, timeout=30)
+def query(host: Any, words: List[str], program: str = "ip") -> Tuple[List[Dict[str, Any]], str]:
+    """The objects that `ip -j` prints, none where it fails; and what it says on standard error."""
+    result = host.run([program, "-j"] + words, timeout=30)
     try:
         found = json.loads(result.out or "[]") if result.rc == 0 else []
     except ValueError:
         found = []
     said = (result.err.strip().split("\n") or [""])[0]
-    return [item for item in found if isinstance(item, dict) and item], said
+    return [item for item in found if isinstance(item, dict) and item] if isinstance(found, list) else [], said
 
 
 def below(host: Any, name: str) -> Stack:
@@ -70,6 +70,7 @@ class _Walk:
     def __init__(self, host: Any) -> None:
         self._host = host
         self._seen: List[str] = []
+        self._own_address: Dict[str, str] = {}  # the MAC that a device would have by itself
         self.lines: List[str] = []
         self.modules: List[str] = []
         self.aliases: List[str] = []
@@ -88,7 +89,17 @@ class _Walk:
             return
         make(name, link)
         if not enslaved:
+            if make == self._card:
+                self._address(name, link)
             self.lines.append("up %s %d" % (name, link.get("mtu", 1500)))
+
+    def _address(self, name: str, link: Dict[str, Any]) -> None:
+        """The MAC that somebody has given to the device; one that the kernel chose is not worth a line."""
+        if self._text("/sys/class/net/%s/addr_assign_type" % name) != _SET:
+            return
+        address, own = link.get("address", ""), self._own_address.get(name, "")
+        if address != own and re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", address):
+            self.lines.append("mac %s %s" % (name, address))
 
     def _link(self, name: str) -> Dict[str, Any]:
         found, _said = query(self._host, ["-d", "link", "show", "dev", name])
@@ -97,22 +108,46 @@ class _Walk:
     def _card(self, name: str, link: Dict[str, Any]) -> None:
         node = "/sys/class/net/" + name
         device = self._host.realpath(node + "/device")
+        kind = link.get("link_type", "ether")
         if self._host.exists(node + "/wireless") or self._host.exists(node + "/phy80211"):
             self._refuse(name, "a wireless network")
-        elif link.get("link_type", "ether") != "ether":
-            self._refuse(name, _KINDS.get({"infiniband": "ipoib"}.get(link["link_type"], link["link_type"]),
-                                          "a device of the kind %s" % link["link_type"]))  # fmt: skip
-        elif not self._host.is_dir(device):
+        elif kind != "ether":
+            self._refuse(name, _KINDS.get(kind, "a device of the kind %s" % kind))
+        elif not self._host.is_dir(node + "/device"):
             self._refuse(name, "a device without hardware")
+        elif re.search(r"/devices/(qeth|lcs|ctcm|netiucv|css\d)", device):
+            self._refuse(name, "a channel-attached network card (CCW), which needs to be configured")
         else:
-            self.lines.append("nic %s mac %s -" % (name, link.get("address", "")))
-            self._drivers([device])
+            self.lines.append("nic %s %s" % (name, self._identity(name, link, device)))
+            phy = [self._host.realpath(node + "/phydev")] if self._host.exists(node + "/phydev") else []
+            self._drivers([device] + phy)
+
+    def _identity(self, name: str, link: Dict[str, Any], device: str) -> str:
+        """How the capture kernel finds the card: by the MAC that it was made with, else by its place on the bus."""
+        permanent = self._permanent(name, link)
+        self._own_address[name] = permanent
+        others, _said = query(self._host, ["link", "show"])
+        same = [
+            other for other in others
+            if self._host.exists("/sys/class/net/%s/device" % other.get("ifname"))
+            and permanent in (other.get("permaddr"), other.get("address")) and other.get("ifname") != name
+        ]  # fmt: skip
+        if permanent and not same:
+            return "mac %s -" % permanent
+        # Virtio devices are counted as they are found.
+        place = re.sub(r"/virtio\d+", "/virtio*", device[len("/sys/devices/") :])
+        return "path %s %s" % (place, self._text("/sys/class/net/%s/dev_port" % name) or "0")
+
+    def _permanent(self, name: str, link: Dict[str, Any]) -> str:
+        """The MAC of the hardware, "" where it is not known. ip leaves it out where it is the one in use."""
+        found = link.get("permaddr") or link.get("linkinfo", {}).get("info_slave_data", {}).get("perm_hwaddr")
+        if not found and self._text("/sys/class/net/%s/addr_assign_type" % name) in (_PERMANENT, ""):
+            found = link.get("address")
+        return str(found) if found and re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", found) else ""
 
     def _drivers(self, devices: List[str]) -> None:
         modules, aliases = storage.drivers_of(self._host, devices)
-        for module in modules:
-            modules = modules + _COMPANIONS.get(module, [])
-        self.modules += modules
+        self.modules += modules + [other for module in modules for other in _COMPANIONS.get(module, [])]
         self.aliases += aliases
 
     def _lower(self, name: str) -> List[str]:
@@ -121,13 +156,80 @@ class _Walk:
         return [entry[len("lower_") :] for entry in names if entry.startswith("lower_")]
 
     def _vlan(self, name: str, link: Dict[str, Any]) -> None:
-        raise NotImplementedError
+        data, lower = link["linkinfo"].get("info_data", {}), str(link.get("link", ""))
+        if "link_netnsid" in link or lower not in self._lower(name):
+            self._refuse(name, "a VLAN of a device in another network namespace")
+            return
+        self.device(lower)
+        flags = ["gvrp on"] if "GVRP" in data.get("flags", []) else []
+        words = ["vlan", name, lower, data.get("protocol", "802.1Q"), str(data.get("id", ""))] + flags
+        self.lines.append(" ".join(words))
+        self.modules.append("8021q")
+        self._own_address[name] = self._link(lower).get("address", "")
+        self._address(name, link)
 
     def _bond(self, name: str, link: Dict[str, Any]) -> None:
-        raise NotImplementedError
+        members = self._lower(name)
+        if not members:
+            self._refuse(name, "a bond without members")
+        if not self._text("/sys/class/net/%s/bonding/mode" % name):
+            self._refuse(name, "a bond whose options cannot be read")
+        self.lines.append("bond " + name)
+        self.modules.append("bonding")
+        for option, value in self._bond_options(name):
+            self.lines.append("set %s bonding/%s %s" % (name, option, value))
+        self._address(name, link)
+        for member in members:
+            self.device(member, enslaved=True)
+            self.lines.append("member %s %s" % (name, member))
+
+    def _bond_options(self, name: str) -> List[Tuple[str, str]]:
+        """In the order to set them in, those that differ from a new bond's."""
+        found = []
+        values = {}
+        for option, default in _BOND_OPTIONS:
+            text = self._text("/sys/class/net/%s/bonding/%s" % (name, option))
+            # A value by name and number, `802.3ad 4`; addresses, one after the other.
+            words = text.split() if option == "arp_ip_target" else text.split()[:1]
+            values[option] = " ".join(words)
+            if values[option] not in ("", default):
+                found += [(option, "+" + word) for word in words] if option == "arp_ip_target" else [(option, words[0])]
+        if values["miimon"] in ("", "0") and values["arp_interval"] in ("", "0"):
+            found.append(("miimon", "100"))  # without it a bond sees no link go, and /init none come
+        return [("mode", values["mode"])] + [item for item in found if item[0] != "mode"]
 
     def _bridge(self, name: str, link: Dict[str, Any]) -> None:
-        raise NotImplementedError
+        members = [member for member in self._lower(name) if self._kind(member) not in _INNER]
+        if not members:
+            self._refuse(name, "a bridge without a network card")
+        if self._text("/sys/class/net/%s/bridge/vlan_filtering" % name) == "1" and self._tags(name, members):
+            self._refuse(name, "a bridge that tags or untags VLANs (vlan_filtering)")
+        # Without it two cards in one network would make a loop; with one alone it only costs time.
+        tree = self._text("/sys/class/net/%s/bridge/stp_state" % name) not in ("", "0") and len(members) > 1
+        self.lines.append("bridge " + name)
+        options = ["stp_state 1"] if tree else ["stp_state 0", "forward_delay 0"]
+        self.lines += ["set %s bridge/%s" % (name, option) for option in options]
+        self.modules.append("bridge")
+        for member in members:
+            self.device(member, enslaved=True)
+            self.lines.append("member %s %s" % (name, member))
+        if len(members) == 1:
+            self._own_address[name] = self._link(members[0]).get("address", "")
+        self._address(name, link)
+
+    def _kind(self, name: str) -> str:
+        return str(self._link(name).get("linkinfo", {}).get("info_kind", ""))
+
+    def _tags(self, bridge: str, members: List[str]) -> bool:
+        """Whether a frame leaves by a member otherwise than it is on the bridge: other untagged VLANs there."""
+        found, _said = query(self._host, ["vlan", "show"], "bridge")
+        plain = {}
+        for item in found:
+            vlans = item.get("vlans", [])
+            plain[item.get("ifname")] = sorted(
+                (vlan["vlan"], sorted(vlan["flags"])) for vlan in vlans if vlan.get("flags")
+            )
+        return any(plain.get(member, []) != plain.get(bridge) for member in members)
 
     def _text(self, path: str) -> str:
         try:
