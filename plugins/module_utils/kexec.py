@@ -138,7 +138,7 @@ def _decide_unload(host: Any, kind: str) -> Plan:
         raise KdumpError(problems)
     present = loaded(host, kind)
     before = _shown(present) if present else "a %s kernel that something else has loaded\n" % kind
-    return Plan([Step("unload the %s kernel" % kind, lambda target: _unload(target, kind), before, "")])
+    return Plan([Step("unload the %s kernel" % kind, lambda target: unload(target, kind), before, "")])
 
 
 def _host_problems(host: Any, kind: str) -> List[Problem]:
@@ -350,7 +350,8 @@ def _call_kexec_tools(host: Any, wanted: Loaded) -> None:
         )
 
 
-def _unload(host: Any, kind: str) -> None:
+def unload(host: Any, kind: str) -> None:
+    """Unload what is loaded, by whomever, and forget it. KdumpError."""
     try:
         host.kexec_unload(kind == "crash")
     except OSError as error:

@@ -1,5 +1,6 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+import errno
 import os
 import shutil
 import subprocess
@@ -254,6 +255,20 @@ def test_a_load_that_fails_puts_the_last_good_file_back(armed):
     assert armed.is_loaded() and kdump_tools.loaded(armed).cmdline.endswith(APPEND)
 
 
+def test_what_cannot_be_unloaded_stays_known(armed, monkeypatch):
+    """The kernel may refuse: another load is going on (EBUSY), a limit is reached (EPERM)."""
+    before = kdump_tools.loaded(armed)
+    put_settings(armed, KDUMP_CMDLINE_APPEND="nr_cpus=2")
+
+    def refuse(crash):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(armed, "kexec_unload", refuse)
+    message = messages_of(load, armed)
+    assert "still loaded" in message
+    assert armed.is_loaded() and kdump_tools.loaded(armed) == before
+
+
 def test_without_a_good_file_what_was_loaded_is_loaded_again_by_itself(armed):
     armed.remove(layout.LOADED)
     armed.remove(kdump_tools_load.GOOD)
@@ -353,9 +368,12 @@ def mode(host, path):
 
 def test_disarmed_it_starts_reloads_and_builds_nothing_by_itself(armed):
     assert kdump_tools.is_enabled(armed)
-    steps = kdump_tools.disarm(armed)
+    steps, hook = kdump_tools.disarm(armed), armed.stat(debian.HOOK)
     for step in steps:
         step.apply(armed)
+    assert armed.stat(debian.HOOK).st_ino == hook.st_ino, (
+        "no moment without it: dpkg takes that for the administrator's will"
+    )
     assert not kdump_tools.is_enabled(armed) and not armed.exists(debian.LINK)
     assert "kdump-config" not in armed.read_text(kdump_tools_boot.UDEV_RULE).replace("# ", "")
     assert mode(armed, debian.HOOK) == 0o644

@@ -46,6 +46,14 @@ def test_write_keeps_the_mode_of_what_it_replaces_and_leaves_no_temporary(host, 
     assert os.listdir(str(tmp_path / "etc")) == ["x"]
 
 
+def test_chmod_changes_the_mode_alone(host):
+    host.write("/etc/x", b"one", 0o755)
+    before = host.stat("/etc/x")
+    host.chmod("/etc/x", 0o644)
+    after = host.stat("/etc/x")
+    assert (stat.S_IMODE(after.st_mode), after.st_ino, host.read("/etc/x")) == (0o644, before.st_ino, b"one")
+
+
 def test_write_through_a_symbolic_link_keeps_the_link(host, tmp_path):
     host.write("/etc/real", b"one")
     os.symlink("real", str(tmp_path / "etc/link"))

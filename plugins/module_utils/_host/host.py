@@ -145,6 +145,10 @@ class Host:
     def make_directories(self, path: str, mode: int = 0o755) -> None:
         files.make_directories(self.path(path), mode)
 
+    def chmod(self, path: str, mode: int) -> None:
+        """Set a file's mode, and nothing else of it."""
+        os.chmod(self.path(path), mode)
+
     def remove(self, path: str) -> None:
         """Remove a file or a symbolic link; one that is gone already is no error."""
         folder, name = os.path.split(path.rstrip("/"))

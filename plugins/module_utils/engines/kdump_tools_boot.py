@@ -78,9 +78,12 @@ def links(host: Any) -> List[str]:
 
 
 def is_enabled(host: Any) -> bool:
+    return _is_linked(host) and not _is_masked(host) and loading.is_used(variables.own(host))
+
+
+def _is_linked(host: Any) -> bool:
     unit = unit_file(host)
-    there = unit is not None and any(host.realpath(link) == host.realpath(unit) for link in links(host))
-    return there and not _is_masked(host) and loading.is_used(variables.own(host))
+    return unit is not None and any(host.realpath(link) == host.realpath(unit) for link in links(host))
 
 
 def _is_masked(host: Any) -> bool:
@@ -96,7 +99,7 @@ def arm(host: Any) -> Plan:
     steps += private + _reload(host, "systemd", private)
     rule = _file(host, UDEV_RULE, _ARMED_RULE, 0o644)
     steps += rule + _reload(host, "udev", rule)
-    if unit_file(host) is None or not any(host.realpath(link) == unit_file(host) for link in links(host)):
+    if not _is_linked(host):
         enable = [Step("enable " + loading.UNIT, _enable, "disabled\n", "enabled\n")]
         steps += enable + _reload(host, "systemd", enable)
     return Plan(steps)
@@ -192,10 +195,9 @@ def _hook(host: Any, mode: int) -> List[Step]:
     found = host.stat(HOOK)
     if found is None or found.st_mode & 0o7777 == mode:
         return []
-    text = host.read_text(HOOK)
     title = ("let kernel packages run " if mode & 0o100 else "keep kernel packages from running ") + HOOK
-    step = _file(host, HOOK, text, mode)[0]
-    return [step._replace(title=title, before="%o\n" % (found.st_mode & 0o7777), after="%o\n" % mode)]
+    before = "%o\n" % (found.st_mode & 0o7777)
+    return [Step(title, lambda target: target.chmod(HOOK, mode), before, "%o\n" % mode)]
 
 
 def _reload(host: Any, what: str, changed: List[Step]) -> List[Step]:

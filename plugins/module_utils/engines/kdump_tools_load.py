@@ -236,9 +236,9 @@ def load(host: Any, goal: Loaded) -> None:
 def restart(host: Any, line: str) -> None:
     """KdumpError unless the kernel says that something is loaded and kdump-config has written that it was this."""
     path = record(host)
-    host.remove(path)
     if kexec_state.is_loaded(host):
-        host.kexec_unload(True)
+        kexec.unload(host, "crash")
+    host.remove(path)
     result = host.run(["systemctl", "restart", UNIT], timeout=_UNIT_SECONDS)
     if not kexec_state.is_loaded(host):
         said = (result.err or result.out).strip() or "its exit code was %d" % result.rc
