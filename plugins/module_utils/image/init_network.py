@@ -2,15 +2,17 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The part of /init that brings up the network. Private to this collection.
 
-NETWORK is a piece of init.SCRIPT and uses its say, complain, phase and until_found. It does what /etc/kdump/network
-says, which network.py writes, line by line; of programs it needs ip (busybox's or iproute2's) and, for DHCP, busybox's
-udhcpc, which runs UDHCPC. Options of bonds and bridges go through sysfs, for which no program is needed.
+NETWORK is a piece of init.SCRIPT and uses its say, complain, phase and until_found. It does, line by line, what
+network.py has written into the file network_plan; of programs it needs ip (busybox's or iproute2's) and, for DHCP,
+busybox's udhcpc, which runs UDHCPC. Options of bonds and bridges go through sysfs, for which no program is needed.
 """
 
 NETWORK = r"""
 # --- network devices, addresses, routes ---
 host_address=              # how dump directories name this host
 network_is_up=
+network_plan=/etc/kdump/network
+network_done=              # lines of such plans that were done: two of them may have devices in common
 
 # net WORDS…: ip, and what it complains about in the log.
 net() {
@@ -72,7 +74,7 @@ name_card() {
     card_name=$1
     shift
     until_found find_card "$@" || {
-        complain "no network card $card_name ($1 $2) after $device_limit seconds"
+        say "no network card $card_name ($1 $2) after $device_limit seconds"
         return 1
     }
     [ "$card" != "$card_name" ] || return 0
@@ -137,7 +139,11 @@ add_route() {
     [ "$5" = - ] || route_mtu="mtu $5"
     case "$2 $3 $4" in *:*) family=-6 ;; esac
     # shellcheck disable=SC2086 # each is several words, or none
-    net $family route replace "$to" $via dev "$route_name" $from $route_mtu
+    case $to in
+        # The first one stays: it is for whoever has no route of his own.
+        default) net $family route add default $via dev "$route_name" $from $route_mtu || return 0 ;;
+        *) net $family route replace "$to" $via dev "$route_name" $from $route_mtu ;;
+    esac
 }
 
 # It stays and renews the lease.
@@ -178,14 +184,15 @@ bring_up_network() {
     net link set dev lo up
     network_result=0
     while read -r step words; do
+        case $network_done in *"<$step $words>"*) continue ;; esac
         set -f # the words of a line are no patterns
         # shellcheck disable=SC2086
         set -- $words
         set +f
-        network_step "$step" "$@" && continue
+        network_step "$step" "$@" && network_done="$network_done<$step $words>" && continue
         # A card that is missing may be one of a bond; without a link, an address or a route nothing can be reached.
         case $step in link | address | route | dhcp) network_result=1 && break ;; esac
-    done < /etc/kdump/network
+    done < "$network_plan"
     [ $network_result != 0 ] || network_is_up=1
     phase network $network_result
     return $network_result
