@@ -2,11 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """/init of the capture image: what runs after a panic. Private to this collection.
 
-One script for any POSIX shell: busybox's, dash or bash. It reads /etc/kdump/plan, which build.py writes, and nothing
-else of the host. It follows kdump-utils' capture flow (dracut/99kdumpbase/kdump.sh) in order and names. Every wait has
-a limit, and whatever fails ends in failure_action. TOOLS are the only programs it uses, with the packages that hold
-them.
+One script for any POSIX shell: busybox's, dash or bash; its parts are init_*.py. It reads /etc/kdump/plan, which
+plan_file.py writes, and nothing else of the host. It follows kdump-utils' capture flow (dracut/99kdumpbase/kdump.sh) in order
+and names. Every wait has a limit, and whatever fails ends in failure_action. TOOLS are the only programs it uses,
+with the packages that hold them; a target brings further ones.
 """
+
+from .init_base import BASE
+from .init_disk import DISK
+from .init_network import NETWORK
+from .init_remote import REMOTE
+from .init_report import REPORT
+from .init_save import SAVE
 
 TOOLS = {
     "blkid": "util-linux", "date": "coreutils", "dmesg": "util-linux", "gzip": "gzip", "ls": "coreutils",
@@ -14,7 +21,7 @@ TOOLS = {
     "sync": "coreutils", "umount": "util-linux",
 }  # fmt: skip
 
-SCRIPT = r"""#!/bin/sh
+_HEAD = r"""#!/bin/sh
 # The capture kernel's only process: save /proc/vmcore, say what happened, restart.
 # shellcheck disable=SC2317 # some functions are called by until_found, which shellcheck does not see
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
@@ -33,220 +40,22 @@ kdump_pre='' kdump_post='' kdump_emergency=''
 failure_action=reboot      # reboot halt poweroff shell dump_to_rootfs
 final_action=reboot        # reboot halt poweroff
 device_limit=90            # seconds for the target's device to appear
+server_limit=180           # seconds for a server to answer
 hook_limit=900             # seconds for each of kdump_pre, kdump_post and the like
-stall_limit=1000           # seconds without any work of CPU or disk, after which nothing will come any more; hooks may wait
+stall_limit=1000           # seconds without any work of CPU, disk or network, after which nothing will come; hooks may wait
 starters=                  # files that nothing needs once the target is mounted
 restart_tool=              # busybox where it can restart the machine
-use_target() { :; }        # sets the six that follow, for `dump` or for `root`
-uuid='' device='' devices=1 fstype='' options='' directory='' activate=''
+ssh_options=
+fence=                     # fence_kdump_send with its arguments and the nodes
+report_at=                 # where reports of failures go: `dump` the target itself, `report` another file system, or nowhere
+use_target() { :; }        # sets the following, for `dump`, `root` or `report`; target.VARIABLES says what they are
+kind='' directory='' uuid='' device='' devices=1 fstype='' options='' activate='' source='' partuuid='' serial='' wwid=''
+user='' server='' server_name='' versions='' hostname=''
+# shellcheck disable=SC2034 # it is among ssh_options
+port=''
+"""
 
-# --- telling ---
-say() {
-    now
-    echo "kdump: [$seconds] $*"
-    echo "kdump: [$seconds] $*" >> /tmp/kdump.log
-}
-
-# The time since this kernel started: hundredths of a second in $hundredths, readable in $seconds.
-now() {
-    read -r seconds _ < /proc/uptime
-    part=${seconds#*.}
-    hundredths=$((${seconds%.*} * 100 + 1$part - 100))
-}
-
-# phase NAME EXIT: what ran since the last one is over.
-phase() {
-    now
-    spent=$((hundredths - phase_start))
-    phase_start=$hundredths
-    hundredth=$((spent % 100))
-    [ "$hundredth" -gt 9 ] || hundredth=0$hundredth
-    phases="$phases${phases:+, }{\"name\": \"$1\", \"seconds\": $((spent / 100)).$hundredth, \"exit\": $2}"
-}
-
-# --- limits ---
-pause() { sleep 0.2 2> /dev/null || sleep 1; }
-
-# end_family PID: kill it and what it has started; itself last, as somebody waits for it.
-end_family() {
-    kill -STOP "$1" 2> /dev/null
-    children=
-    read -r children 2> /dev/null < "/proc/$1/task/$1/children"
-    for child in $children; do end_family "$child"; done
-    kill -9 "$1" 2> /dev/null
-}
-
-# limited SECONDS COMMAND…: its exit code, 137 when it was killed for its time.
-limited() {
-    time_limit=$1
-    shift
-    "$@" &
-    worker=$!
-    (sleep "$time_limit" && end_family "$worker") > /dev/null 2>&1 &
-    guard=$!
-    wait "$worker"
-    result=$?
-    end_family "$guard"
-    return "$result"
-}
-
-# until_found FUNCTION…: call it until it succeeds, for device_limit seconds.
-until_found() {
-    now
-    give_up=$((hundredths + device_limit * 100))
-    until "$@"; do
-        now
-        [ "$hundredths" -lt "$give_up" ] || return 1
-        pause
-    done
-}
-
-# What the machine has done so far: CPU time but idling, and sectors written and read.
-work_done() {
-    read -r _ user nice system _ < /proc/stat
-    work=$((user + nice + system))
-    idle_work=$((work - last_cpu))
-    last_cpu=$work
-    disk=
-    while read -r _ _ _ _ _ read_sectors _ _ _ written _; do
-        disk=$disk/$read_sectors-$written
-    done < /proc/diskstats
-}
-
-# Runs beside everything else: keeps the lowest memory seen, and restarts a machine in which nothing moves any more.
-watch_over() {
-    free_low='' available_low='' last_cpu=0 last_disk='' still=0
-    while :; do
-        while read -r key value _; do
-            case $key in
-                MemFree:) [ "${free_low:-$value}" -lt "$value" ] || free_low=$value ;;
-                MemAvailable:) [ "${available_low:-$value}" -lt "$value" ] || available_low=$value ;;
-            esac
-        done < /proc/meminfo
-        echo "$free_low $available_low" > /tmp/memory.new && mv /tmp/memory.new /tmp/memory
-        work_done
-        # This loop itself costs a few hundredths of a second each round.
-        if [ "$disk" = "$last_disk" ] && [ "$idle_work" -lt 30 ]; then
-            still=$((still + 1))
-        else
-            still=0
-        fi
-        last_disk=$disk
-        if [ "$still" -ge "$stall_limit" ]; then
-            echo "kdump: nothing has moved for $still seconds: restarting"
-            echo b > /proc/sysrq-trigger
-        fi
-        sleep 1
-    done
-}
-
-# --- the way to the target ---
-# parameters_of MODULE: in $given, what the command line says for it, as modprobe would pass it and insmod does not.
-parameters_of() {
-    given=
-    for word in $arguments; do
-        owner=${word%%.*}
-        until [ "$owner" = "${owner#*-}" ]; do owner=${owner%%-*}_${owner#*-}; done
-        [ "$owner" != "$1" ] || given="$given ${word#*.}"
-    done
-}
-
-load_modules() {
-    set -f # the command line's words are no patterns
-    arguments=
-    read -r line < /proc/cmdline
-    for word in $line; do
-        case ${word%%=*} in *.*) arguments="$arguments $word" ;; esac
-    done
-    # Packed until now: the kernel's first file system must not outgrow half of this little memory (see main).
-    while read -r module parameters; do
-        gzip -dc < "/usr/lib/kdump/$module.ko.gz" > /tmp/module.ko || say "the module $module cannot be unpacked"
-        parameters_of "$module"
-        # shellcheck disable=SC2086 # several parameters are several words
-        insmod /tmp/module.ko $parameters $given || say "the module $module does not load"
-        rm /tmp/module.ko "/usr/lib/kdump/$module.ko.gz"
-    done < /etc/kdump/modules
-    set +f
-}
-
-array_runs() {
-    read -r state 2> /dev/null < "/sys/block/${1#/dev/}/md/array_state" || return 1
-    case $state in clear | inactive) return 1 ;; esac
-}
-
-# start_array DEVICE UUID [--run]: without --run only when every member is there (mdadm(8), --run).
-start_array() {
-    array_runs "$1" && return
-    # What an attempt with too few members left behind keeps those busy.
-    mdadm --stop "$1" > /dev/null 2>&1
-    mdadm --assemble "$1" --uuid="$2" --config=partitions ${3:+"$3"} > /dev/null 2>&1
-    array_runs "$1"
-}
-
-start_volume() {
-    lvm lvchange --sysinit -y -a y "$1" > /tmp/lvm.log 2>&1
-}
-
-# found: where the file system is, in $found (every device of it, for btrfs).
-find_device() {
-    if [ -n "$device" ]; then
-        found=$device
-        [ -b "$device" ]
-        return
-    fi
-    # shellcheck disable=SC2046 # one word for each device
-    set -- $(blkid -c /dev/null -o device -t "UUID=$uuid" 2> /dev/null)
-    found=$*
-    [ $# -ge "$devices" ]
-}
-
-activate_all() {
-    # shellcheck disable=SC2086 # words of three: what to start, and its two names
-    set -- $activate
-    while [ $# -ge 3 ]; do
-        case $1 in
-            md)
-                echo 1000 > /proc/sys/dev/raid/speed_limit_max # a resync is for the next boot
-                until_found start_array "$2" "$3" || {
-                    say "the array $2 is not complete after $device_limit seconds: starting it as it is"
-                    start_array "$2" "$3" --run
-                }
-                ;;
-            lvm) until_found start_volume "$2" || while read -r line; do say "lvm: $line"; done < /tmp/lvm.log ;;
-        esac
-        shift 3
-    done
-}
-
-mount_target() {
-    say "looking for the file system $uuid"
-    activate_all
-    until_found find_device
-    present=$?
-    phase device $present
-    if [ $present != 0 ]; then
-        if [ "$devices" = 1 ] || [ -z "$found" ]; then
-            say "no device with the file system $uuid after $device_limit seconds"
-            return 1
-        fi
-        # Where one copy of everything is left (RAID1), btrfs mounts without the others; elsewhere it refuses.
-        say "after $device_limit seconds only $found of $devices devices: mounting without the others"
-        options=$options,degraded
-    fi
-    members=
-    if [ "$devices" -gt 1 ]; then
-        for member in $found; do members=$members,device=$member; done
-    fi
-    say "mounting ${found%% *}"
-    mount -t "$fstype" -o "$options$members" "${found%% *}" /kdump
-    mounted=$?
-    phase mount $mounted
-    # In these few megabytes a program that stays unused is what makedumpfile lacks.
-    # shellcheck disable=SC2086 # one word for each file
-    [ $mounted != 0 ] || [ -z "$starters" ] || rm -f $starters
-    return $mounted
-}
-
+_MAIN = r"""
 # --- hooks, as kdump-utils runs them: only kdump_pre can stop the dump ---
 run_hook() {
     say "running $*"
@@ -257,16 +66,19 @@ run_hook() {
 }
 
 run_folder() {
-    folder=$1
+    hooks=$1
     shift
-    for file in "/etc/kdump/$folder"/*; do
+    for file in "/etc/kdump/$hooks"/*; do
         [ ! -x "$file" ] || run_hook "$file" "$@"
     done
 }
 
 run_pre() {
     if [ -n "$kdump_pre" ]; then
-        run_hook "$kdump_pre" || return 1
+        run_hook "$kdump_pre" || {
+            complain "kdump_pre forbids the dump: $kdump_pre ended with exit code $hook"
+            return 1
+        }
     fi
     run_folder pre.d
     return 0
@@ -277,135 +89,88 @@ run_post() {
     [ -z "$kdump_post" ] || run_hook "$kdump_post" "$1"
 }
 
+run_emergency() {
+    run_folder emergency.d
+    [ -z "$kdump_emergency" ] || run_hook "$kdump_emergency"
+}
+
 # --- the dump ---
-make_folder() {
-    folder=/kdump/${directory:+$directory/}127.0.0.1-$(date +%Y-%m-%d-%H:%M:%S)
-    mkdir -p "/kdump/$directory" || return 1
-    # Two crashes in one second, or a clock that was set back: never into a folder that is there already.
-    into=$folder
-    count=0
-    until mkdir "$into" 2> /dev/null; do
-        count=$((count + 1))
-        if [ $count -gt 99 ]; then
-            say "cannot make the directory $folder"
+# The cluster is told at once that this machine is busy, and again and again until it restarts.
+tell_cluster() {
+    [ -n "$fence" ] || return 0
+    # The target's network comes first, for what follows must not disturb it.
+    [ ! -e /etc/kdump/network ] || reach_network
+    say "telling the cluster: $fence"
+    send_to_cluster > /dev/null 2>&1 &
+    echo $! > /tmp/fence
+}
+
+# Beside the dump, which does not wait for the nodes' links.
+send_to_cluster() {
+    network_is_up='' network_plan=/etc/kdump/network-fence
+    bring_up_network
+    # shellcheck disable=SC2086 # a program and its arguments
+    exec $fence
+}
+
+reach_target() {
+    target_mounted=
+    case $kind in
+        ssh)
+            reach_network
+            return
+            ;;
+        raw)
+            await_device "the device $device$partuuid$wwid$serial" && return
+            complain "no device $device$partuuid$wwid$serial after $device_limit seconds"
             return 1
-        fi
-        into=$folder-$count
-    done
-}
-
-save_dmesg() {
-    command -v makedumpfile > /dev/null || return 0
-    say "saving vmcore-dmesg.txt"
-    makedumpfile --dump-dmesg /proc/vmcore "$into/vmcore-dmesg-incomplete.txt" > /dev/null &&
-        mv "$into/vmcore-dmesg-incomplete.txt" "$into/vmcore-dmesg.txt"
-    saved=$?
-    [ $saved = 0 ] || say "vmcore-dmesg.txt could not be saved"
-    sync
-    phase dmesg $saved
-}
-
-# How many CPUs this kernel runs on.
-count_cpus() {
-    cpus=0
-    while read -r word _; do
-        case $word in cpu[0-9]*) cpus=$((cpus + 1)) ;; esac
-    done < /proc/stat
-}
-
-save_vmcore() {
-    say "saving vmcore: $core_collector"
-    set -f # its words are options, no patterns
-    case $core_collector in
-        cat | cat\ *)
-            $core_collector /proc/vmcore > "$into/vmcore-incomplete"
-            saved=$?
             ;;
-        *makedumpfile*)
-            count_cpus
-            threads=
-            case "$core_collector " in *" -E "* | *--num-threads*) ;; *) [ $cpus -le 1 ] || threads=--num-threads=$cpus ;; esac
-            $core_collector $threads /proc/vmcore "$into/vmcore-incomplete"
-            saved=$?
-            ;;
-        *)
-            $core_collector /proc/vmcore "$into/vmcore-incomplete"
-            saved=$?
-            ;;
-    esac
-    set +f
-    phase vmcore $saved
-    if [ $saved != 0 ]; then
-        say "saving vmcore failed with exit code $saved"
-        return 1
-    fi
-    sync -f "$into/vmcore-incomplete"
-    saved=$?
-    [ $saved != 0 ] || mv "$into/vmcore-incomplete" "$into/vmcore"
-    sync
-    phase sync $saved
-    [ $saved = 0 ] || say "the vmcore could not be written out to the disk"
-    return $saved
+        nfs) mount_nfs ;;
+        virtiofs) mount_share ;;
+        *) mount_filesystem ;;
+    esac && target_mounted=yes
 }
 
+# drop_starters: in these few megabytes a program that stays unused is what makedumpfile lacks.
+drop_starters() {
+    # shellcheck disable=SC2086 # one word for each file
+    [ -z "$starters" ] || rm -f $starters
+    starters=
+}
+
+# dump TARGET [with_pre]: 0 when the vmcore is whole and has its name, 2 when kdump_pre forbade it.
 dump() {
-    into=
+    into='' bytes=0 found=''
     use_target "$1"
-    mount_target || return 1
+    reach_target || return 1
+    drop_starters
     if [ "$2" = with_pre ]; then
-        run_pre || {
-            phase pre 1
-            say "kdump_pre forbids the dump"
-            sync
-            umount /kdump
-            finish "$final_action"
-        }
-        phase pre 0
+        run_pre
+        hook=$?
+        phase pre $hook
+        [ $hook = 0 ] || return 2
     fi
     if [ ! -e /proc/vmcore ]; then
-        say "there is no /proc/vmcore: this kernel was not started by a panic"
+        complain "there is no /proc/vmcore: this kernel was not started by a panic"
         return 1
     fi
     make_folder || return 1
-    say "saving to ${into#/kdump}"
-    # Their room is taken now: a dump that fills the disk must not keep them out.
-    dmesg > "$into/kexec-dmesg.log"
-    dmesg > "$into/capture-incomplete.json"
+    case $kind in
+        raw | ssh) ;;
+        *)
+            # Their room is taken now: a dump that fills the disk must not keep them out.
+            dmesg > "$into/kexec-dmesg.log"
+            dmesg > "$into/capture-incomplete.json"
+            ;;
+    esac
     save_dmesg
     save_vmcore
-}
-
-# kexec-dmesg.log and capture.json, beside whatever could be saved.
-save_report() {
-    [ -n "$into" ] || return 0
-    dmesg > "$into/kexec-dmesg.log"
-    while read -r line; do echo "$line"; done < /tmp/kdump.log >> "$into/kexec-dmesg.log"
-    phase log $?
-    bytes=0
-    for file in "$into/vmcore" "$into/vmcore-incomplete"; do
-        # shellcheck disable=SC2012 # the one way to a size that every set of tools has; the name is ours
-        [ ! -e "$file" ] || bytes=$(ls -ln "$file" | { read -r _ _ _ _ size _ && echo "$size"; })
-    done
-    read -r free_low available_low < /tmp/memory
-    digest=
-    read -r digest < /etc/kdump/digest
-    now
-    echo "{\"format\": 1, \"release\": \"$release\", \"digest\": \"$digest\", \"status\": $1, \"bytes\": $bytes," \
-        "\"memory\": {\"total\": $((total * 1024)), \"free_low\": $((free_low * 1024))," \
-        "\"available_low\": $((available_low * 1024))}, \"seconds\": $seconds, \"phases\": [$phases]}" \
-        > "$into/capture-incomplete.json" && mv "$into/capture-incomplete.json" "$into/capture.json"
-    sync
-}
-
-unmount_target() {
-    sync
-    umount /kdump 2> /dev/null || mount -o remount,ro /kdump 2> /dev/null
 }
 
 # --- the end ---
 finish() {
     say "final action: $1"
-    sync
+    limited "$server_limit" sync
     case $1 in
         shell)
             kill "$watcher" 2> /dev/null
@@ -415,29 +180,24 @@ finish() {
             finish "$final_action"
             ;;
         poweroff)
-            [ -z "$restart_tool" ] || $restart_tool poweroff -f
+            [ -z "$restart_tool" ] || $restart_tool poweroff -n -f
             echo o > /proc/sysrq-trigger
             sleep 60
             ;;
         halt)
             kill "$watcher" 2> /dev/null
-            [ -z "$restart_tool" ] || $restart_tool halt -f
+            [ -z "$restart_tool" ] || $restart_tool halt -n -f
             while :; do sleep 3600; done
             ;;
     esac
-    [ -z "$restart_tool" ] || $restart_tool reboot -f
+    [ -z "$restart_tool" ] || $restart_tool reboot -n -f
     echo b > /proc/sysrq-trigger
     sleep 10
     # Without sysrq in the kernel: when its first process ends the kernel panics, and panic= restarts it.
     exit 1
 }
 
-run_emergency() {
-    run_folder emergency.d
-    [ -z "$kdump_emergency" ] || run_hook "$kdump_emergency"
-}
-
-main() {
+start() {
     mount -t proc proc /proc
     mount -t sysfs sysfs /sys
     mount -t devtmpfs devtmpfs /dev
@@ -445,7 +205,7 @@ main() {
     mount -t tmpfs tmpfs /tmp
     mount -t tmpfs tmpfs /run
     mkdir -p /run/lock/lvm
-    phase_start=0 phases=
+    phase_start=0 phases='' message='' target_mounted=''
     phase start 0
     # shellcheck source=/dev/null
     . /etc/kdump/plan
@@ -460,35 +220,52 @@ main() {
     echo "0 0" > /tmp/memory
     watch_over &
     watcher=$!
-    load_modules
+    load_modules /etc/kdump/modules
     phase modules 0
+}
 
+# after_failure: report, hooks, and what failure_action says. It comes back where there may be a dump all the same.
+after_failure() {
+    report_failure "$status"
+    run_emergency
+    [ "$failure_action" = dump_to_rootfs ] || {
+        [ "$failure_action" = shell ] || unmount_target
+        finish "$failure_action"
+    }
+    unmount_target
+    say "failure action: dumping to the root file system"
+    load_modules /etc/kdump/modules-report
+    dump root
+    status=$?
+    [ $status != 0 ] || say "the vmcore is complete, on the root file system"
+    save_report $status
+}
+
+main() {
+    start
+    tell_cluster
     dump dump with_pre
     status=$?
+    if [ $status = 2 ]; then
+        describe_target
+        report_failure 1
+        unmount_target
+        finish "$final_action"
+    fi
     [ $status = 0 ] || say "the dump failed"
     run_post $status
     phase post 0
     save_report $status
-    if [ $status != 0 ]; then
-        run_emergency
-        case $failure_action in
-            dump_to_rootfs)
-                unmount_target
-                say "failure action: dumping to the root file system"
-                dump root
-                status=$?
-                save_report $status
-                ;;
-            *)
-                [ "$failure_action" = shell ] || unmount_target
-                finish "$failure_action"
-                ;;
-        esac
+    if [ $status = 0 ]; then
+        say "the vmcore is complete"
+    else
+        after_failure
     fi
     unmount_target
-    [ $status != 0 ] || say "the vmcore is complete"
     finish "$final_action"
 }
 
 main
 """
+
+SCRIPT = _HEAD + BASE + DISK + NETWORK + REMOTE + SAVE + REPORT + _MAIN

@@ -1,0 +1,114 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The part of /init that tells what happened: capture.json and the log, on the target and, after a failure, on the host.
+
+Private to this collection. REPORT is a piece of init.SCRIPT.
+"""
+
+REPORT = r"""
+# In $quoted: a text as JSON has it between its quotation marks.
+quote() {
+    quoted=
+    rest=$1
+    while [ -n "$rest" ]; do
+        char=${rest%"${rest#?}"}
+        rest=${rest#?}
+        case $char in
+            '"' | \\) char=\\$char ;;
+            [![:print:]]) char='?' ;;
+        esac
+        quoted=$quoted$char
+    done
+}
+
+# describe_target: what capture.json tells of where the dump goes.
+describe_target() {
+    case $kind in
+        ssh) where=$user@$server ;;
+        nfs | virtiofs) where=$source ;;
+        *) where=${found:-$device} ;;
+    esac
+    quote "$where"
+    told_target="{\"kind\": \"$kind\", \"where\": \"$quoted\"}"
+    quote "${into#/kdump}"
+    told_directory=$quoted
+}
+
+# write_capture STATUS: capture.json's text.
+write_capture() {
+    read -r free_low available_low < /tmp/memory
+    digest=
+    read -r digest < /etc/kdump/digest
+    quote "$message"
+    now
+    echo "{\"format\": 1, \"release\": \"$release\", \"digest\": \"$digest\", \"status\": $1, \"bytes\": ${bytes:-0}," \
+        "\"target\": $told_target, \"directory\": \"$told_directory\", \"message\": \"$quoted\"," \
+        "\"memory\": {\"total\": $((total * 1024)), \"free_low\": $((free_low * 1024))," \
+        "\"available_low\": $((available_low * 1024))}, \"seconds\": $seconds, \"phases\": [$phases]}"
+}
+
+write_log() {
+    dmesg
+    while read -r line; do echo "$line"; done < /tmp/kdump.log
+}
+
+count_bytes() {
+    for file in "$into/vmcore" "$into/vmcore-incomplete"; do
+        # shellcheck disable=SC2012 # the one way to a size that every set of tools has; the name is ours
+        [ ! -e "$file" ] || bytes=$(ls -ln "$file" | { read -r _ _ _ _ size _ && echo "$size"; })
+    done
+}
+
+# save_report STATUS: kexec-dmesg.log and capture.json, beside whatever could be saved.
+save_report() {
+    describe_target
+    [ -n "$into" ] || return 0
+    if [ "$kind" = ssh ]; then
+        write_log > /tmp/kexec-dmesg.log
+        put_on_server /tmp/kexec-dmesg.log kexec-dmesg.log
+        phase log $?
+        write_capture "$1" > /tmp/capture.json
+        put_on_server /tmp/capture.json capture.json || say "capture.json could not be sent"
+        return
+    fi
+    write_log > "$into/kexec-dmesg.log"
+    phase log $?
+    count_bytes
+    write_capture "$1" > "$into/capture-incomplete.json" && mv "$into/capture-incomplete.json" "$into/capture.json"
+    sync
+}
+
+# mount_report: the file system that the host looks for reports on; $report_at says whether it is the target itself.
+mount_report() {
+    case $report_at in
+        dump)
+            [ -n "$target_mounted" ] || return 1
+            use_target report
+            ;;
+        report)
+            unmount_target
+            use_target report
+            load_modules /etc/kdump/modules-report
+            mount_filesystem && target_mounted=yes
+            ;;
+        *) return 1 ;;
+    esac
+}
+
+# report_failure STATUS: for who looks for the dump after the restart, on the host itself, unless it lies there anyway.
+report_failure() {
+    if [ "$report_at" = dump ] && [ -n "$into" ]; then return; fi
+    why=$message
+    say "leaving a report on the host"
+    if ! mount_report || ! make_new_folder "$(date +%Y-%m-%d-%H:%M:%S)"; then
+        say "no report could be left on the host"
+        message=$why
+        return
+    fi
+    message=$why
+    write_log > "$into/kexec-dmesg.log"
+    write_capture "$1" > "$into/capture.json"
+    save_dmesg_here || say "vmcore-dmesg.txt could not be saved on the host"
+    sync
+}
+"""
