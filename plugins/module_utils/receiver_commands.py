@@ -73,9 +73,13 @@ def parse(command: str) -> Intent:
     raise refusal("the command `%s`" % shown(command))
 
 
-def refusal(what: str) -> KdumpError:
+class Refused(KdumpError):
+    """It is nothing that a capture asks for."""
+
+
+def refusal(what: str) -> Refused:
     """The answer to whatever a capture does not ask for."""
-    return KdumpError([Problem(
+    return Refused([Problem(
         "This key may do nothing here but deliver dumps: %s is refused." % what,
         "What kdumpctl and vmcore.kdump send is accepted; for all else log in with another key or as another user.",
     )])  # fmt: skip

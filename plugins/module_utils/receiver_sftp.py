@@ -6,10 +6,10 @@ scp has spoken it since OpenSSH 9.0. Protocol: draft-ietf-secsh-filexfer-02 and 
 """
 
 import struct
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Set, Tuple
 
 from .problems import KdumpError, shown
-from .receiver_commands import STATUS, Place, is_written, place, refusal
+from .receiver_commands import STATUS, Place, Refused, is_written, place, refusal
 
 INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT = range(1, 11)
 REALPATH, STAT, EXTENDED = 16, 17, 200
@@ -61,6 +61,7 @@ class Session:
         self._deliver = deliver
         self._told = told
         self._open: Dict[bytes, Opened] = {}
+        self._broken: Set[bytes] = set()  # handles of files of which something could not be written
         self._count = 0
         self.received = 0
         self.failed = False
@@ -99,7 +100,7 @@ class Session:
         except (KdumpError, OSError) as error:
             self.failed = True
             self._told(error)
-            what, body = _status(DENIED if isinstance(error, KdumpError) else FAILURE, str(error))
+            what, body = _status(DENIED if isinstance(error, Refused) else FAILURE, str(error))
         self._send(what, struct.pack(">I", number) + body)
 
     def _send(self, kind: int, body: bytes) -> None:
@@ -123,10 +124,15 @@ class Session:
         return HANDLE, _string(handle)
 
     def close(self, reader: Reader) -> Tuple[int, bytes]:
-        opened = self._open.pop(self._handle(reader))
-        if opened.delivery is not None:
-            opened.delivery.end()
-            self.received += opened.delivery.size
+        handle = self._handle(reader)
+        delivery = self._open.pop(handle).delivery
+        if delivery is None:
+            return _status(OK, "")
+        if handle in self._broken:
+            delivery.stop()
+            return _status(FAILURE, "not all of it was written")
+        delivery.end()
+        self.received += delivery.size
         return _status(OK, "")
 
     def read(self, reader: Reader) -> Tuple[int, bytes]:
@@ -136,11 +142,15 @@ class Session:
         return (DATA, _string(data)) if data else _status(END, "end of the file")
 
     def write(self, reader: Reader) -> Tuple[int, bytes]:
-        delivery = self._open[self._handle(reader)].delivery
-        offset = reader.number(">Q")
-        if delivery is None or offset != delivery.size:
+        handle = self._handle(reader)
+        delivery = self._open[handle].delivery
+        if handle in self._broken:  # the other side sends many at once, and has not read the first failure yet
+            return _status(FAILURE, "a write before this one has failed")
+        self._broken.add(handle)
+        if delivery is None or reader.number(">Q") != delivery.size:
             raise refusal("to write anywhere but at the end of a new file")
         delivery.write(reader.string())
+        self._broken.remove(handle)
         return _status(OK, "")
 
     def _handle(self, reader: Reader) -> bytes:
