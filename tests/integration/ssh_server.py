@@ -82,11 +82,10 @@ class SshServer:
 
     def options(self, name):
         """kdump.sh's own options, and those that keep this user's configuration out of it."""
-        options = [
+        return [
             "-i", str(self.key_of(name)), "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
             "-o", "IdentitiesOnly=yes", "-o", "UserKnownHostsFile=%s" % (self.folder / "known_hosts"),
         ]  # fmt: skip
-        return options
 
     def address(self):
         return "%s@127.0.0.1" % self.user

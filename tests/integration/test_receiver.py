@@ -16,7 +16,7 @@ from ssh_server import SshServer, sshd_path
 
 sys.path.append(str(ROOT / "tests" / "unit"))
 
-from vmcore_builder import flat, kdump  # noqa: E402
+from vmcore_builder import flat, kdump
 
 pytestmark = pytest.mark.skipif(sshd_path() is None, reason="there is no sshd here")
 DIRECTORY = "/var/crash/10.0.0.1-2026-11-24-10:00:00"

@@ -11,6 +11,10 @@ import sys
 import time
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from vmcore_builder import flat, kdump
+
 from ansible_collections.vmcore.kdump.plugins.module_utils import (
     boot,
     receiver,
@@ -25,9 +29,6 @@ from ansible_collections.vmcore.kdump.plugins.module_utils._host.wire import Wir
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 from ansible_collections.vmcore.kdump.plugins.module_utils.receiver_delivery import Delivery
 from ansible_collections.vmcore.kdump.plugins.module_utils.receiver_settings import Settings
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from vmcore_builder import flat, kdump
 
 FOLDER = "10.0.0.1-2026-11-24-10:00:00"
 TEST = "kdump-test-1-2"

@@ -6,11 +6,12 @@ import shlex
 import string
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.vmcore.kdump.plugins.module_utils import receiver_commands
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 from ansible_collections.vmcore.kdump.plugins.module_utils.receiver_commands import Intent, Place, parse, place
-from hypothesis import given
-from hypothesis import strategies as st
 
 F = "10.0.0.1-2026-11-24-10:00:00"
 D = "/var/crash/" + F
