@@ -25,11 +25,13 @@ _TRIGGER_LINE = re.compile(r"^\s*-?([\w.]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 
 class Expected(NamedTuple):
     """`differs`: the parts of the host that are not as wanted. `path`, `settings`: the file of shell assignments that the
-    engine goes by, and what the wishes come to there. `triggers`: as the file of them is to hold them."""
+    engine goes by, and what the wishes come to there. `conf`: the directives that this takes beside those wished for.
+    `triggers`: as the file of them is to hold them."""
 
     differs: List[str]
     path: str
     settings: Dict[str, Any]
+    conf: Dict[str, str]
     triggers: Dict[str, str]
 
 
@@ -42,15 +44,16 @@ def judge(host: Any, status: Status, wanted: Dict[str, Any]) -> Expected:
     driver = engine.driver(status.engine)
     parts = Parts()
     expected = parts.of({"path": driver.SETTINGS, "settings": {}}, driver.expected, host, wanted)
-    path, settings = expected["path"], expected["settings"]
+    path, settings, more = expected["path"], expected["settings"], expected.get("conf", {})
+    options = dict(wanted.get("conf") or {}, **more)
     triggers = {str(name): scalar(value) for name, value in (wanted.get("triggers") or {}).items()}
     if wanted.get("state") == "absent":
         first = driver.first_settings(host)
         settings = {name: None if sysconfig.is_secret(name) else first.get(name) for name in settings}
-        return Expected(_left(host, driver, wanted.get("conf") or {}, path, settings), path, settings, triggers)
+        return Expected(_left(host, driver, options, path, settings), path, settings, more, triggers)
     differs = []
     for name, part, arguments in (
-        ("conf", _conf_differs, (wanted.get("conf") or {}, settings, status)),
+        ("conf", _conf_differs, (options, settings, status)),
         ("sysconfig", _sysconfig_differs, (path, settings)),
         ("crashkernel", _crashkernel_differs, (driver, wanted.get("crashkernel"), wanted.get("kernels") or ["ALL"])),
         ("triggers", _triggers_differ, (wanted.get("triggers"), triggers)),
@@ -60,7 +63,7 @@ def judge(host: Any, status: Status, wanted: Dict[str, Any]) -> Expected:
             differs.append(name)
     if parts.errors:
         raise KdumpError(parts.errors)
-    return Expected(differs, path, settings, triggers)
+    return Expected(differs, path, settings, more, triggers)
 
 
 def _left(host: Any, driver: Any, options: Dict[str, Any], path: str, settings: Dict[str, Any]) -> List[str]:

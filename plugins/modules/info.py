@@ -181,6 +181,11 @@ expected:
           and O(expect.nr_cpus) come to together, with the engine V(kdump-tools) also O(expect.conf). Passwords are masked.
         - With O(expect.state=absent) what they were before this collection set them, null for those that were not there.
       type: dict
+    conf:
+      description:
+        - Directives that C(/etc/kdump.conf) needs beside O(expect.conf) for what is expected to last. With V(kdumpctl)
+          C(auto_reset_crashkernel) where O(expect.crashkernel) is a value of one's own.
+      type: dict
     triggers:
       description: What O(expect.triggers) comes to, as text.
       type: dict

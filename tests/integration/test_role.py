@@ -22,7 +22,7 @@ print(json.dumps(%(result)r))
 INFO = {
     "readiness": "armed", "reasons": [], "packages_missing": [], "unit_enabled": 1, "loaded": {}, "engine": "native",
     "conf": {"exists": True, "path": "/etc/kdump.conf"}, "crashkernel": {"reserved_bytes": 1 << 27, "reboot_required": 0},
-    "expected": {"differs": ["triggers"], "path": "/etc/sysconfig/kdump", "settings": {}, "triggers": {}},
+    "expected": {"differs": ["triggers"], "path": "/etc/sysconfig/kdump", "settings": {}, "conf": {}, "triggers": {}},
 }  # fmt: skip
 KDUMP_TOOLS = dict(INFO, engine="kdump-tools", conf={"exists": False, "path": ""}, expected=dict(
     INFO["expected"], path="/etc/default/kdump-tools", settings={"USE_KDUMP": "1", "KDUMP_COREDIR": "/srv/crash"}))  # fmt: skip
@@ -88,6 +88,13 @@ def test_passwords_reach_the_file_though_no_result_shows_them(tmp_path):
     asked, printed = role.run(kdump_sysconfig={"KDUMP_SMTP_PASSWORD": "hush", "KDUMP_SMTP_USER": "kdump"})
     assert "failed=0" in printed, printed
     assert given(asked, "sysconfig")["settings"] == {"KDUMP_SMTP_PASSWORD": "hush", "KDUMP_SMTP_USER": "kdump"}
+
+
+def test_what_the_engine_needs_beside_what_was_asked_for_is_written(tmp_path):
+    info = dict(INFO, expected=dict(INFO["expected"], conf={"auto_reset_crashkernel": "no"}))
+    asked, printed = Role(tmp_path, info).run(kdump_path="/srv/crash")
+    assert "failed=0" in printed, printed
+    assert given(asked, "conf")["options"] == {"path": "/srv/crash", "auto_reset_crashkernel": "no"}
 
 
 def test_a_host_is_looked_at_again_when_its_packages_are_there(tmp_path):

@@ -895,6 +895,25 @@ def test_pull_61_a_reservation_of_ones_own_and_kdumpctl_resetting_it(host, value
         kdumpctl.expected(host, {"crashkernel": crashkernel, "conf": {"auto_reset_crashkernel": reset}})
 
 
+NO_RESET = {
+    "a value of one's own": ({"crashkernel": "512M"}, {"auto_reset_crashkernel": "no"}),
+    "the engine's": ({"crashkernel": "auto", "conf": {"path": "/var/crash"}}, {}),
+    "none": ({"crashkernel": None}, {}),
+    "said already": ({"crashkernel": "512M", "conf": {"auto_reset_crashkernel": False}}, {}),
+}
+
+
+@pytest.mark.parametrize("wanted, expected", NO_RESET.values(), ids=list(NO_RESET))
+def test_pull_61_a_reservation_of_ones_own_is_kept_from_it(host, wanted, expected):
+    """Also where kdump.conf says nothing of it, for kdumpctl then takes it for yes."""
+    host.put(layout.CONF, "path /var/crash\n")
+    assert kdumpctl.expected(host, wanted)["conf"] == expected
+    host.program(
+        "kdumpctl", host.read_text("/usr/bin/kdumpctl").replace("auto_reset_crashkernel", "not_known_yet")
+    )  # EL 8
+    assert kdumpctl.expected(host, wanted)["conf"] == {}
+
+
 def test_eperm_on_hardened_profiles(host):
     """kernel.kexec_load_disabled=1 (ComplianceAsCode 14558) forbids unloading and loading: refused, and it stays loaded."""
     arm(host)

@@ -105,7 +105,7 @@ def parts(host, name, wanted):
     """The modules of roles/kdump/tasks/present.yml in their order, with the arguments that the role gives them."""
     expected = judge(host, name, **wanted)
     driver = engine.driver(name)
-    conf = {"path": layout.CONF, "options": wanted.get("conf", {}), "remove": [], "purge": False, "backup": False,
+    conf = {"path": layout.CONF, "options": dict(wanted.get("conf", {}), **expected.conf), "remove": [], "purge": False, "backup": False,
             "check_host": True, "create_path": True, "_check": False}  # fmt: skip
     settings = {"path": expected.path, "settings": expected.settings, "remove": []}
     memory = {"value": wanted.get("crashkernel", "auto"), "state": "present", "kernels": ["ALL"], "bootloader": "auto",
@@ -148,7 +148,7 @@ def armed(host, name):
 
 def test_kdumpctl_is_armed_and_a_second_run_changes_nothing(host):
     assert look(host, "auto")["readiness"] == "unprotected"
-    assert armed(host, "kdumpctl") == ["crashkernel", "initramfs", "kexec"]
+    assert armed(host, "kdumpctl") == ["conf", "crashkernel", "initramfs", "kexec"]  # conf: no resets
     found = look(host, "auto")
     assert (found["engine"], found["readiness"], found["errors"]) == ("kdumpctl", "armed", []), found["reasons"]
     assert (found["loaded_by"], found["unit"], found["unit_enabled"]) == ("kdumpctl", "kdump.service", True)
@@ -184,7 +184,7 @@ def test_another_engine_takes_over_and_one_is_in_charge(host, first, second):
     handed = look(host, second)
     assert (handed["readiness"], handed["loaded"], handed["loaded_by"]) == ("unprotected", None, first)
     changed = converge(host, second, **MEMORY)
-    assert changed == ["initramfs", "boot", "kexec"]
+    assert changed == ["conf"] * (second == "kdumpctl") + ["initramfs", "boot", "kexec"]
     found = look(host, second)
     assert (found["readiness"], found["loaded_by"]) == ("armed", second), found["reasons"]
     assert not engine.driver(first).is_enabled(host) and engine.driver(first).loaded(host) is None
@@ -265,6 +265,15 @@ def test_what_linux_system_roles_variables_mean_to_kdumpctl(host):
         judge(host, "kdumpctl", conf=wanted, crashkernel="256M")
     with pytest.raises(KdumpError, match="dracut_args"):
         judge(host, "native", conf=wanted)
+
+
+def test_a_reservation_of_ones_own_lasts_and_absent_takes_back_what_that_took(host):
+    host.put(layout.CONF, "path /var/crash\n")
+    assert "conf" in judge(host, "kdumpctl", crashkernel="512M").differs
+    converge(host, "kdumpctl", crashkernel="512M")
+    assert "auto_reset_crashkernel no\n" in host.read_text(layout.CONF)
+    assert "conf" not in judge(host, "kdumpctl", crashkernel="512M").differs
+    assert judge(host, "kdumpctl", crashkernel="512M", state="absent").differs == ["conf"]
 
 
 def test_advice_is_the_engines(host):

@@ -140,14 +140,26 @@ def expected(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Any]:
     if problems:
         raise KdumpError(problems)
     asked = any(wanted.get(name) is not None for name in ("cmdline_append", "cmdline_remove", "nr_cpus"))
-    return {"path": SETTINGS, "settings": settings if asked else own}
+    return {"path": SETTINGS, "settings": settings if asked else own, "conf": _no_reset(host, wanted)}
+
+
+def _resets(wanted: Mapping[str, Any]) -> Any:
+    """What is wished for the directive by which kdumpctl overwrites the reservation at each update of a package, also
+    where its file says nothing of it (kdump-utils PR 61); None for nothing."""
+    options = {conf_directives.canonical(str(name)): value for name, value in (wanted.get("conf") or {}).items()}
+    return options.get("auto_reset_crashkernel")
+
+
+def _no_reset(host: Any, wanted: Mapping[str, Any]) -> Dict[str, str]:
+    """A reservation of one's own is kept from that. EL 8 does not know the directive, and would refuse the whole file."""
+    known = "auto_reset_crashkernel" in host.read_text("/usr/bin/kdumpctl", "")
+    harmless = wanted.get("crashkernel") in (None, "", "auto") or _resets(wanted) is not None
+    return {"auto_reset_crashkernel": "no"} if known and not harmless else {}
 
 
 def _reset_problems(wanted: Mapping[str, Any]) -> List[Problem]:
-    """auto_reset_crashkernel lets kdumpctl overwrite the reservation when a package is updated (kdump-utils PR 61)."""
-    options = {conf_directives.canonical(str(name)): value for name, value in (wanted.get("conf") or {}).items()}
-    pinned, resets = wanted.get("crashkernel"), options.get("auto_reset_crashkernel")
-    harmless = pinned in (None, "auto") or resets is None or str(resets).lower() in ("no", "false")
+    pinned, resets = wanted.get("crashkernel"), _resets(wanted)
+    harmless = pinned in (None, "", "auto") or resets is None or str(resets).lower() in ("no", "false")
     if harmless or wanted.get("state") == "absent":
         return []
     return [Problem(
