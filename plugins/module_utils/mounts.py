@@ -6,7 +6,7 @@ Sources: show_mountinfo() in fs/proc_namespace.c; fstab(5). Lines that do not ha
 """
 
 import re
-from typing import Any, List, NamedTuple
+from typing import Any, List, NamedTuple, Optional
 
 from .problems import fail
 
@@ -25,6 +25,14 @@ class Mount(NamedTuple):
     options: str
     super_options: str
     parent_id: str = ""
+
+
+class Place(NamedTuple):
+    """A directory, which need not exist, and where it lies."""
+
+    path: str  # as this host sees it, free of symbolic links
+    mount: Mount
+    directory: str  # from the root of the file system, without a slash at either end
 
 
 class FstabEntry(NamedTuple):
@@ -90,6 +98,47 @@ def holding(mounts: List[Mount], path: str) -> Mount:
         here = min(reversed(covers), key=lambda mount: len(mount.point))
 
 
+def table_of(host: Any) -> List[Mount]:
+    """The mounts that this host has now."""
+    return parse_mountinfo(host.read_text("/proc/self/mountinfo"))
+
+
+def place_of(host: Any, path: str) -> Place:
+    """Where a dump path lies; KdumpError where it would lie on something that is not mounted now."""
+    host.listdir(path)  # what an automount would mount there shall be among the mounts
+    real = host.realpath(path)
+    mount = holding(table_of(host), real)
+    _check_mounted(host, real, mount)
+    return place_on(host, mount, real)
+
+
+def place_on(host: Any, mount: Mount, path: str) -> Place:
+    """The same where the mount is known, whatever is mounted over it."""
+    real = host.realpath(path)
+    if not is_below(real, mount.point):
+        raise fail(
+            "The dump path leads out of the file system on %s by a symbolic link, to %s." % (mount.point, real),
+            "Set `path` to a directory that lies on the dump target itself.",
+            "path",
+            real,
+        )
+    return Place(real, mount, (mount.root.rstrip("/") + real[len(mount.point.rstrip("/")) :]).strip("/"))
+
+
+def _check_mounted(host: Any, path: str, mount: Mount) -> None:
+    """At boot a file system marked nofail may come late: until then the path is a directory of the one below it."""
+    for entry in parse_fstab(host.read_text("/etc/fstab", "")):
+        point = entry.point.rstrip("/")
+        covered = is_below(path, point) and is_below(point, mount.point) and point != mount.point
+        if covered and "noauto" not in entry.options.split(","):
+            raise fail(
+                "The dump path %s lies on %s by /etc/fstab, which is not mounted now." % (path, point),
+                "Mount it (mount %s), or take its line out of /etc/fstab." % point,
+                "path",
+                path,
+            )
+
+
 def is_below(path: str, folder: str) -> bool:
     """Whether a path is a directory or lies in it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
@@ -133,3 +182,26 @@ def _udev_name(text: str) -> str:
     return "".join(
         char if ord(char) > 127 or char.isalnum() or char in "#+-.:=@_" else "\\x%02x" % ord(char) for char in text
     )
+
+
+# Options of fstab(5) that mount(8), systemd or mount's helpers read and that no kernel knows, and those of SELinux, whose
+# rules the capture kernel does not load.
+_NO_KERNEL = re.compile(
+    r"(x-|X-|comment=|uhelper=|helper=|(fs|def|root|)context=|(verity|loop|offset|sizelimit)\b).*"
+    r"|defaults|auto|noauto|nofail|nobootwait|bootwait|_netdev|user|nouser|users|owner|group|rw|ro"
+)
+
+
+def kernel_options(text: str) -> List[str]:
+    """The mount options of a line of fstab that mean something to the kernel; `rw` and `ro` are left to who mounts."""
+    return [word for word in text.split(",") if word and not _NO_KERNEL.fullmatch(word)]
+
+
+def fstab_entry(host: Any, device: str) -> Optional[FstabEntry]:
+    """The entry of a block device in /etc/fstab, by whatever name it stands there."""
+    real = host.realpath(device)
+    for entry in parse_fstab(host.read_text("/etc/fstab", "")):
+        found = device_path(host, entry.source)
+        if found.startswith("/") and host.realpath(found) == real:
+            return entry
+    return None

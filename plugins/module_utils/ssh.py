@@ -13,7 +13,7 @@ import hmac
 import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
-from .problems import KdumpError, Problem, fail, shown
+from .problems import KdumpError, Missing, Problem, fail, shown
 
 # ssh's own, which `ssh -G` names where it is there.
 _KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2 /root/.ssh/known_hosts /root/.ssh/known_hosts2"
@@ -59,7 +59,7 @@ def server_of(host: Any, conf: Any) -> Server:
     user, _at, name = conf.target.location.rpartition("@")
     values = _configuration(host, conf.target.location)
     problems = list(_unusable(values, user, name))
-    addresses = [address for address in host.resolve(name) if not _is_link_local(address)]
+    addresses = host.resolve(name)
     if not addresses:
         hint = "Correct the name, make it known in DNS or /etc/hosts, or write the server's address."
         message = "The dump server %s has no address that this host can find." % shown(name)
@@ -104,11 +104,6 @@ def _unusable(values: Dict[str, str], user: str, name: str) -> Iterator[Problem]
             yield Problem(message, hint, "ssh", "%s@%s" % (user, name))
 
 
-def _is_link_local(address: str) -> bool:
-    """An address that means nothing without an interface, whose name may be another one in the capture kernel."""
-    return "%" in address or address.lower().startswith("fe80:")
-
-
 # --- the server's keys ---------------------------------------------------------------------------------------------
 def server_keys(host: Any, server: Server) -> List[str]:
     """The lines that ssh would take into account for the server, of all files that it looks into; [] where none is."""
@@ -122,13 +117,10 @@ def pinned_keys(host: Any, server: Server) -> List[str]:
     """As server_keys(); KdumpError where there is none by which the server could be known."""
     lines = server_keys(host, server)
     if not is_pinned(lines, server.key_name):
-        raise fail(
-            "No host key of the dump server is known as %s on this host, and in a crash nobody can be asked."
-            % server.key_name,
-            _PROPAGATE + " Or put the key into /etc/ssh/ssh_known_hosts yourself.",
-            "ssh",
-            "%s@%s" % (server.user, server.name),
-        )
+        message = "No host key of the dump server is known as %s on this host, and in a crash nobody can be asked."
+        hint = _PROPAGATE + " Or put the key into /etc/ssh/ssh_known_hosts yourself."
+        target = "%s@%s" % (server.user, server.name)
+        raise Missing([Problem(message % server.key_name, hint, "ssh", target)])
     return lines
 
 
@@ -202,6 +194,13 @@ def _is_hash_of(names: str, name: str) -> bool:
 
 
 # --- the host's own key --------------------------------------------------------------------------------------------
+def usable_key(host: Any, path: str) -> None:
+    """KdumpError with what check_key() says; Missing where there is no key."""
+    problems = check_key(host, path)
+    if problems:
+        raise (KdumpError if host.exists(path) else Missing)(problems)
+
+
 def check_key(host: Any, path: str) -> List[Problem]:
     """What keeps a private key from logging in where nobody can type a passphrase."""
     found = host.stat(path)

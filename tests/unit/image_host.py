@@ -65,16 +65,30 @@ def elf(needed=(), interpreter="", runpath="", rpath="", wide=True, little=True,
     return ident + header + body + interp + strings + dynamic
 
 
+class MachineHost(Host):
+    """Its block devices are those of its sysfs, its names those of its /etc/hosts."""
+
+    def device_number(self, path):
+        name = self.realpath(path).rsplit("/", 1)[-1]
+        return self.read_text("/sys/class/block/%s/dev" % name, "").strip() if self.exists(path) else ""
+
+    def resolve(self, name):
+        entries = [line.split() for line in self.read_text("/etc/hosts", "").split("\n")]
+        return [name] if ":" in name else [words[0] for words in entries if name in words]
+
+
 class Machine:
     """Writes the files of a machine below a directory and answers for its programs."""
 
     def __init__(self, root):
         self.root = root
         self.programs = {}
-        self.host = Host(str(root), self.run, Kernel(RELEASE, "x86_64"))
+        self.host = MachineHost(str(root), self.run, Kernel(RELEASE, "x86_64"))
 
     def run(self, argv, **_options):
-        rc, out = self.programs.get(os.path.basename(argv[0]), (127, ""))
+        """What a program prints is (exit code, text), or a function of its arguments that gives these two."""
+        answer = self.programs.get(os.path.basename(argv[0]), (127, ""))
+        rc, out = answer(argv) if callable(answer) else answer
         return Result(argv, rc, out, "")
 
     def write(self, path, data="", mode=0o644):
@@ -96,6 +110,9 @@ class Machine:
         """A block device of sysfs, found by its number and by its name."""
         self.mkdir(node)
         self.link("/sys/dev/block/" + number, node)
+        name = node.rsplit("/", 1)[-1]
+        self.link("/sys/class/block/" + name, node)
+        self.write("/dev/" + name)
         self.write(node + "/dev", number + "\n")
         if partition:
             self.write(node + "/partition", "1\n")

@@ -242,7 +242,7 @@ def test_all_problems_come_at_once(machine):
         ("core_collector makedumpfile -x /boot/vmlinux -d 31\n", "-x needs a vmlinux"),
         ("core_collector scp\n", "knows makedumpfile, cp and cat"),
         ("kdump_post /etc/passwd\n", "kdump_post /etc/passwd is not an executable file"),
-        ("nfs server:/x\n", "cannot dump to the target `nfs server:/x` yet"),
+        ("nfs server:/x\n", "The NFS server server has no address that this host can find"),
         ("kdump_pre /tmp/pre\n", "/tmp/pre lies where the capture kernel mounts a file system of its own"),
         (
             "kdump_post /etc/kdump/plan\n",

@@ -22,7 +22,7 @@ class FakeHost(Host):
     def __init__(self, root, said="hostname server\nport 22\n", rc=0):
         super().__init__(str(root), self._program)
         self.said, self.rc = said, rc
-        self.names = {"server": ["192.0.2.1"], "2001:db8::1": ["2001:db8::1"], "local": ["fe80::1%eth0"]}
+        self.names = {"server": ["192.0.2.1"], "2001:db8::1": ["2001:db8::1"]}
         for name in ("ssh", "ssh-keygen"):
             self.write("/usr/bin/" + name, b"", 0o755)
 
@@ -156,7 +156,6 @@ REFUSED = {
     "proxy": ("hostname server\nproxyjump a\n", "kdump@server", "reached through another server"),
     "proxy command": ("hostname server\nproxycommand nc %h\n", "kdump@server", "reached through another server"),
     "unknown": ("hostname nobody\n", "kdump@nobody", "The dump server nobody has no address"),
-    "link-local": ("hostname local\n", "kdump@local", "The dump server local has no address"),
 }
 
 

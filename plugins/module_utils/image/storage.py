@@ -1,45 +1,29 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""From the dump path down to the hardware: what the capture kernel must load and start to write there.
+"""A file system on this host's own disks, mounted or not: what the capture kernel must load and start to write there.
 
-Private to this collection. The way goes path → mount → block device → sysfs: through partitions, LVM volumes and MD
-arrays to the disks, and from each disk up to its bus. What is not known on that way is refused by name: an image
-that cannot reach its target would only be found out by the next panic.
+Private to this collection. The way goes path → mount → block device → sysfs (devices.py). What is not known on that
+way is refused by name: an image that cannot reach its target would only be found out by the next panic.
 """
 
 import re
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .. import mounts
-from ..problems import KdumpError, Problem, fail
+from ..problems import KdumpError, fail, shown
+from . import devices
 
 # One driver mounts all three (CONFIG_EXT4_FS registers itself for ext3, and mounts ext2 when told the type ext4).
 _FILE_SYSTEMS = {"ext2": "ext4", "ext3": "ext4", "ext4": "ext4", "xfs": "xfs", "btrfs": "btrfs"}
-_LEVELS = {
-    "linear": "linear", "raid0": "raid0", "raid1": "raid1", "raid10": "raid10",
-    "raid4": "raid456", "raid5": "raid456", "raid6": "raid456",
-}  # fmt: skip
 # Mounting xfs without the quota options that it had makes the next mount count every file again (xfs(5)).
 _XFS_OPTIONS = {"nouuid", "usrquota", "uqnoenforce", "grpquota", "gqnoenforce", "prjquota", "pqnoenforce"}
-_WAY_OUT = "Let `path` lie on a plain partition, an LVM volume or an MD array with ext4, xfs or btrfs."
-_LATER_TARGETS = ("raw", "nfs", "ssh", "virtiofs", "minix", "mount")
-_NETWORK = "nfs nfs4 cifs smb3 ceph glusterfs fuse.glusterfs 9p virtiofs lustre afs gfs2 ocfs2".split()
+# Of fstab: a file system that is written to needs its journal, a member of btrfs is found by its UUID, and quotas of ext
+# are counted by e2fsck afterwards.
+_LEFT_OUT = re.compile(r"norecovery|noload|device=.*|(usr|grp|prj)jquota=.*|jqfmt=.*")
+_ELSEWHERE = ("logdev=", "rtdev=", "journal_path=", "journal_dev=")
+_NETWORK = "cifs smb3 ceph glusterfs fuse.glusterfs 9p lustre afs gfs2 ocfs2".split()
 _MEMORY = ("tmpfs", "ramfs", "devtmpfs", "squashfs", "erofs", "iso9660", "proc", "sysfs")
-# What device-mapper's users put before the first `-` of a device's uuid (dmsetup(8); LVM's is followed by VG and LV).
-_MAPPED = {
-    "CRYPT": "LUKS encryption", "mpath": "multipath", "DMRAID": "a firmware RAID (dmraid)", "VDO": "VDO",
-    "stratis": "Stratis",
-}  # fmt: skip
-_SUB_VOLUMES = {"tpool": "a thin pool", "tdata": "a thin pool", "real": "a snapshot", "cow": "a snapshot"}
-_VIRTUAL = {
-    "loop": "a loop device", "zram": "compressed memory (zram)", "ram": "a RAM disk", "nbd": "a network block device",
-    "drbd": "DRBD", "bcache": "bcache", "zd": "a ZFS volume", "rbd": "Ceph RBD", "rnbd": "RNBD",
-}  # fmt: skip
-# Parts of a disk's place in sysfs that tell a network, which the image would have to bring up first.
-_REMOTE = (
-    (r"/session\d+/", "iSCSI"), (r"/ctlr_\d+/", "FCoE"), (r"/rport-", "Fibre Channel"), (r"/net/", "a network interface"),
-    (r"/css\d+/", "a channel-attached disk (CCW)"), (r"/devices/rbd/", "Ceph RBD"),
-)  # fmt: skip
+_WAY_OUT = devices.FILE_SYSTEM.way_out
 
 
 class Storage(NamedTuple):
@@ -55,145 +39,206 @@ class Storage(NamedTuple):
     modules: List[str]  # that must be loaded
     aliases: List[str]  # to load if the kernel has them: modaliases of devices whose driver is not a module now
     activate: List[str]  # in order: `md /dev/md0 UUID`, `lvm VG/LV NAME`
-    path: str  # the dump path as seen on this host
+    path: str  # the dump path as seen on this host, "" where it is not mounted
     system_id: str = ""  # whose the volume group is (lvmsystemid(7)); "" for one that is nobody's
 
 
-def of_conf(host: Any, conf: Any) -> Storage:
-    """The storage that kdump.conf's target and path name; KdumpError for what the native engine cannot capture to."""
-    target = conf.target
-    if target.kind in _LATER_TARGETS:
-        raise fail(
-            "The native engine cannot dump to the target `%s %s` yet." % (target.kind, target.location),
-            "Remove that line: `path` alone names a directory on a local file system.",
-            target.kind,
-            target.location,
-        )
-    path = conf.get("path")
-    host.listdir(path)  # what an automount would mount there shall be among the mounts
-    table = mounts.parse_mountinfo(host.read_text("/proc/self/mountinfo"))
-    if target.kind == "path":
-        return of_path(host, path, table)
-    mount = _explicit(host, target, table)
-    return of_path(host, mount.point.rstrip("/") + "/" + path.lstrip("/"), table, mount)
-
-
-def of_root(host: Any, path: str) -> Storage:
-    """The storage of a path on the root file system, whatever is mounted over it now."""
-    table = mounts.parse_mountinfo(host.read_text("/proc/self/mountinfo"))
-    return of_path(host, path, table, mounts.holding(table, "/"))
-
-
-def of_path(host: Any, path: str, table: List[mounts.Mount], mount: Optional[mounts.Mount] = None) -> Storage:
-    """The storage of a directory, which need not exist yet; `mount` where it is known already."""
-    path = host.realpath(path)
-    if mount is None:
-        mount = mounts.holding(table, path)
-        _check_mounted(host, path, mount)
-    if not mounts.is_below(path, mount.point):
-        raise fail(
-            "The dump path leads out of the file system on %s by a symbolic link, to %s." % (mount.point, path),
-            "Set `path` to a directory that lies on the dump target itself.",
-            "path",
-            path,
-        )
-    _check_file_system(mount, path)
-    walk = _Walk(host)
-    top = walk.file_system(mount)
-    directory = (mount.root.rstrip("/") + path[len(mount.point.rstrip("/")) :]).strip("/")
-    if walk.problems:
-        raise KdumpError(walk.problems)
-    uuid = walk.uuid or _uuid(host, top, path)
-    fstype = _FILE_SYSTEMS[mount.fstype]
-    device = "" if walk.members > 1 else walk.device
+def of_place(host: Any, place: mounts.Place, given: str = "") -> Storage:
+    """The storage of a directory on a mounted file system. `given`: options of fstab to be kept."""
+    mount, path = place.mount, place.path
+    if mount.fstype not in _FILE_SYSTEMS:
+        raise _unknown(mount.fstype, path)
+    _check_single(mount.super_options.split(",") + given.split(","), "path", path)
+    uuid, nodes = _nodes(host, mount)
+    walk = _walked(host, nodes, devices.FILE_SYSTEM)
+    uuid = uuid or _uuid(_probe(host, _device_of(nodes[0])), _device_of(nodes[0]), "path", path)
     # Without it ext4 does not mount when it has its quota feature, and only modprobe would fetch it (fs/quota/dquot.c).
-    quota = ["quota_v2"] if fstype == "ext4" and host.is_dir("/sys/module/quota_v2") else []
+    quota = host.is_dir("/sys/module/quota_v2")
+    return _storage(walk, mount.fstype, uuid, _options(mount, given), place.directory, path, quota)
+
+
+def of_target(host: Any, kind: str, location: str, path: str, given: str = "", option: str = "") -> Storage:
+    """The storage of a target of its own, such as `ext4 UUID=…`; `path` begins at its root.
+
+    `given` are its mount options, in place of those in fstab; `option` is the directive that names it.
+    """
+    option = option or kind
+    if kind not in _FILE_SYSTEMS:
+        hint = "Format it with ext4 or xfs."
+        raise fail("The native engine does not write to %s, whose files are too small for dumps." % kind, hint, option)
+    device = mounts.device_path(host, location)
+    number = host.device_number(device) if device else ""
+    if not number:
+        hint = "`blkid` and `lsblk` list the devices of this host."
+        raise fail("There is no block device %s on this host." % shown(location), hint, option, location)
+    entry = mounts.fstab_entry(host, device)
+    given = given or (entry.options if entry else "")
+    mount = _mount_of(host, device, number)
+    if mount is None:
+        return _unmounted(host, kind, location, device, path, given, option)
+    _check_type(mount.fstype, kind, location, option)
+    return of_place(host, mounts.place_on(host, mount, mount.point.rstrip("/") + "/" + path.lstrip("/")), given)
+
+
+def _mount_of(host: Any, device: str, number: str) -> Optional[mounts.Mount]:
+    """Where the whole file system of a device is mounted."""
+    real = host.realpath(device)
+    for mount in mounts.table_of(host):
+        # btrfs has anonymous numbers in mountinfo, and /dev/root is no path: either comparison may be the one that tells.
+        same = mount.device == number or (mount.source.startswith("/dev/") and host.realpath(mount.source) == real)
+        # A bind mount of a directory is not the file system's root, a subvolume of btrfs always looks like one.
+        if same and (mount.root == "/" or mount.fstype == "btrfs"):
+            return mount
+    return None
+
+
+def _unmounted(host: Any, kind: str, location: str, device: str, path: str, given: str, option: str) -> Storage:
+    tags = _probe(host, device)
+    _check_type(tags.get("TYPE", "nothing that blkid knows"), kind, location, option)
+    _check_single(given.split(",") + _elsewhere(host, kind, device), option, location)
+    uuid = _uuid(tags, device, option, location)
+    members = [device] if kind != "btrfs" else _btrfs_members(host, uuid, device)
+    nodes = [host.realpath("/sys/dev/block/" + host.device_number(member)) for member in members]
+    walk = _walked(
+        host, nodes, devices.Purpose(option, "a file system on ", "Name a partition, an LVM volume or an MD array.")
+    )
+    options = ",".join(["rw"] + _kept(given))
+    return _storage(walk, kind, uuid, options, path.strip("/"), "", quota=True)
+
+
+def _storage(
+    walk: devices.Walk, kind: str, uuid: str, options: str, directory: str, path: str, quota: bool
+) -> Storage:  # fmt: skip
+    fstype = _FILE_SYSTEMS[kind]
+    aliases = walk.aliases + (["quota_v2"] if quota and fstype == "ext4" else [])
     return Storage(
-        walk.kind, fstype, uuid, device, walk.members, _options(mount), directory,
-        [fstype] + walk.modules, walk.aliases + quota, walk.activate, path, walk.system_id,
+        walk.kind, fstype, uuid, "" if walk.members > 1 else walk.device, walk.members, options, directory,
+        [fstype] + walk.modules, aliases, walk.activate, path, walk.system_id,
     )  # fmt: skip
 
 
-def _explicit(host: Any, target: Any, table: List[mounts.Mount]) -> mounts.Mount:
-    """The mount of a target such as `ext4 UUID=…`."""
-    location = target.location
-    for tag in ("UUID", "LABEL", "PARTUUID", "PARTLABEL"):
-        if location.startswith(tag + "="):
-            location = "/dev/disk/by-%s/%s" % (tag.lower(), location[len(tag) + 1 :].strip('"'))
-    name = host.realpath(location).rsplit("/", 1)[-1]
-    for mount in table:
-        same = host.realpath(mount.source).rsplit("/", 1)[-1] == name if mount.source.startswith("/dev/") else False
-        # A bind mount of a directory is not the file system's root, a subvolume of btrfs always looks like one.
-        if same and mount.fstype == target.kind and (mount.root == "/" or mount.fstype == "btrfs"):
-            return mount
-    raise fail(
-        "The dump target `%s %s` is not mounted on this host with that type." % (target.kind, target.location),
-        "Mount it (an entry in /etc/fstab keeps it so), or correct the line.",
-        target.kind,
-        target.location,
-    )
+def _walked(host: Any, nodes: List[str], purpose: devices.Purpose) -> devices.Walk:
+    walk = devices.Walk(host, purpose)
+    walk.down(nodes)
+    if walk.problems:
+        raise KdumpError(walk.problems)
+    return walk
 
 
-def _check_mounted(host: Any, path: str, mount: mounts.Mount) -> None:
-    """At boot a file system marked nofail may come late: until then the path is a directory of the one below it."""
-    for entry in mounts.parse_fstab(host.read_text("/etc/fstab", "")):
-        point = entry.point.rstrip("/")
-        covered = mounts.is_below(path, point) and mounts.is_below(point, mount.point) and point != mount.point
-        if covered and "noauto" not in entry.options.split(","):
-            raise fail(
-                "The dump path %s lies on %s by /etc/fstab, which is not mounted now." % (path, point),
-                "Mount it (mount %s), or take its line out of /etc/fstab." % point,
-                "path",
-                path,
-            )
-
-
-def _check_file_system(mount: mounts.Mount, path: str) -> None:
-    if mount.fstype in _FILE_SYSTEMS:
-        if any(option.startswith(("logdev=", "rtdev=")) for option in mount.super_options.split(",")):
-            raise fail(
-                "The dump path %s lies on an xfs with an external log or real-time device." % path,
-                _WAY_OUT,
-                "path",
-                path,
-            )
-        return
-    if mount.fstype in _NETWORK:
-        what = "a network or cluster file system (%s)" % mount.fstype
-    elif mount.fstype in _MEMORY:
-        what = "%s, which does not outlive a crash or cannot be written" % mount.fstype
+# --- checks --------------------------------------------------------------------------------------------------------
+def _unknown(fstype: str, path: str) -> KdumpError:
+    if fstype in _NETWORK:
+        what = "a network or cluster file system (%s)" % fstype
+    elif fstype in _MEMORY:
+        what = "%s, which does not outlive a crash or cannot be written" % fstype
     else:
-        what = "%s, a file system that the native engine does not know" % mount.fstype
-    raise fail("The dump path %s lies on %s." % (path, what), _WAY_OUT, "path", path)
+        what = "%s, a file system that the native engine does not know" % fstype
+    return fail("The dump path %s lies on %s." % (path, what), _WAY_OUT, "path", path)
 
 
-def _options(mount: mounts.Mount) -> str:
-    """The top of a btrfs holds every subvolume at its path, and mountinfo's root is a path from there."""
-    if mount.fstype == "btrfs":
-        return "rw,subvolid=5" + (",degraded" if "degraded" in mount.super_options.split(",") else "")
-    kept = [option for option in mount.super_options.split(",") if mount.fstype == "xfs" and option in _XFS_OPTIONS]
-    return ",".join(["rw"] + kept)
+def _check_type(found: str, kind: str, location: str, option: str) -> None:
+    if found != kind:
+        hint = "Write `%s %s`." % (found, shown(location)) if found in _FILE_SYSTEMS else _WAY_OUT
+        raise fail("%s holds %s, not %s." % (shown(location), shown(found), kind), hint, option, location)
 
 
-def _uuid(host: Any, node: str, path: str) -> str:
+def _check_single(options: List[str], option: str, where: str) -> None:
+    """KdumpError for a file system of which a part lies on a device of its own."""
+    for word in options:
+        if word.startswith(_ELSEWHERE):
+            what = "an external journal, log or real-time device"
+            raise fail(
+                "The dump target %s lies on a file system with %s." % (shown(where), what), _WAY_OUT, option, where
+            )
+
+
+def _elsewhere(host: Any, kind: str, device: str) -> List[str]:
+    """For an xfs that is not mounted, as mount options: struct xfs_dsb in fs/xfs/libxfs/xfs_format.h."""
+    if kind != "xfs":
+        return []
+    with host.open(device) as file:
+        head = file.read(56)
+    found = [] if any(head[48:56]) else ["logdev="]  # sb_logstart
+    return found + (["rtdev="] if any(head[16:24]) else [])  # sb_rblocks
+
+
+# --- devices -------------------------------------------------------------------------------------------------------
+def _device_of(node: str) -> str:
+    return "/dev/" + node.rsplit("/", 1)[-1].replace("!", "/")
+
+
+def _nodes(host: Any, mount: mounts.Mount) -> Tuple[str, List[str]]:
+    """The directories in sysfs of a mount's devices, with the UUID where that is how they were found."""
+    uuid, nodes = _btrfs_nodes(host, mount) if mount.fstype == "btrfs" else ("", ["/sys/dev/block/" + mount.device])
+    nodes = [host.realpath(node) for node in nodes]
+    if not nodes or not all(host.is_dir(node) for node in nodes):
+        message = "The block device under %s (%s) is not to be found in /sys." % (mount.point, mount.source)
+        raise fail(message, _WAY_OUT, "path")
+    return uuid, nodes
+
+
+def _btrfs_nodes(host: Any, mount: mounts.Mount) -> Tuple[str, List[str]]:
+    """The devices of a btrfs, whose device number in mountinfo is nobody's: /sys/fs/btrfs/<uuid>/devices."""
+    name = host.realpath(mount.source).rsplit("/", 1)[-1]
+    for folder in host.glob("/sys/fs/btrfs/*/devices"):
+        names = host.listdir(folder)
+        if name in names:
+            return folder.split("/")[-2], [folder + "/" + member for member in names]
+    return "", []
+
+
+def _btrfs_members(host: Any, uuid: str, device: str) -> List[str]:
+    """All devices of a btrfs that is not mounted. KdumpError where one is not there."""
+    listed = host.run(["blkid", "-c", "/dev/null", "-o", "device", "-t", "UUID=" + uuid], timeout=60)
+    members = [line for line in listed.out.split("\n") if line.startswith("/dev/") and host.device_number(line)]
+    with host.open(device) as file:
+        file.seek(0x10000 + 136)  # num_devices of struct btrfs_super_block, include/uapi/linux/btrfs_tree.h
+        wanted = int.from_bytes(file.read(8), "little")
+    if len(members) != wanted:
+        message = "The btrfs on %s has %d devices, and %d of them are there." % (device, wanted, len(members))
+        raise fail(message, "`btrfs filesystem show %s` lists them." % device, "btrfs", device)
+    return sorted(members)
+
+
+def _probe(host: Any, device: str) -> Dict[str, str]:
+    """What stands on the device itself, as blkid reads it; "ERROR" holds what it complains about."""
+    tags = ["-s", "TYPE", "-s", "UUID", "-s", "EXT_JOURNAL"]
+    result = host.run(["blkid", "-p", "-o", "export"] + tags + [device], timeout=30)
+    found = {name: value for name, _equals, value in (line.partition("=") for line in result.out.split("\n"))}
+    return dict(found, ERROR=result.err.strip())
+
+
+def _uuid(tags: Dict[str, str], device: str, option: str, where: str) -> str:
     """The file system's UUID as it stands on the disk, which is what the capture kernel will look for."""
-    device = "/dev/" + node.rsplit("/", 1)[-1].replace("!", "/")
-    result = host.run(["blkid", "-p", "-o", "export", "-s", "UUID", "-s", "EXT_JOURNAL", device], timeout=30)
-    if re.search("^EXT_JOURNAL=", result.out, re.M):
-        raise fail(
-            "The dump path %s lies on an ext file system with an external journal." % path, _WAY_OUT, "path", path
-        )
-    for line in result.out.split("\n"):
-        if re.fullmatch(r"UUID=[0-9A-Fa-f-]{4,36}", line):
-            return str(line[len("UUID=") :])
+    if "EXT_JOURNAL" in tags:
+        _check_single(["journal_dev="], option, where)
+    if re.fullmatch(r"[0-9A-Fa-f-]{4,36}", tags.get("UUID", "")):
+        return tags["UUID"]
     raise fail(
-        "No UUID could be read of the file system on %s, which holds %s." % (device, path),
-        "Run `blkid -p %s` and see what it says: %s" % (device, result.err.strip() or "it printed none."),
-        "path",
-        path,
+        "No UUID could be read of the file system on %s, which holds %s." % (device, where),
+        "Run `blkid -p %s` and see what it says: %s" % (device, tags["ERROR"] or "it printed none."),
+        option,
+        where,
     )
 
 
+# --- options -------------------------------------------------------------------------------------------------------
+def _options(mount: mounts.Mount, given: str) -> str:
+    """The top of a btrfs holds every subvolume at its path, and mountinfo's root is a path from there."""
+    shown_options = mount.super_options.split(",")
+    words = ["rw"]
+    if mount.fstype == "btrfs":
+        words += ["subvolid=5"] + (["degraded"] if "degraded" in shown_options else [])
+    if mount.fstype == "xfs":
+        words += [word for word in shown_options if word in _XFS_OPTIONS]
+    return ",".join(words + [word for word in _kept(given) if word not in words and not word.startswith("subvol")])
+
+
+def _kept(given: str) -> List[str]:
+    return [word for word in mounts.kernel_options(given) if not _LEFT_OUT.fullmatch(word)]
+
+
+# --- what others ask for -------------------------------------------------------------------------------------------
 def watchdog_drivers(host: Any) -> List[str]:
     """Names and aliases of the modules that drive this machine's watchdogs, and of what those are on.
 
@@ -204,230 +249,9 @@ def watchdog_drivers(host: Any) -> List[str]:
     return modules + aliases
 
 
-def drivers_of(host: Any, devices: List[str]) -> Tuple[List[str], List[str]]:
+def drivers_of(host: Any, nodes: List[str]) -> Tuple[List[str], List[str]]:
     """What drives devices of sysfs and all that they are on: modules, and aliases of what may be one (as in Storage)."""
-    walk = _Walk(host)
-    for device in devices:
-        walk.up_to_the_bus(device)
+    walk = devices.Walk(host)
+    for node in nodes:
+        walk.up_to_the_bus(node)
     return walk.modules, walk.aliases
-
-
-class _Walk:
-    """Collects what is met on the way down from a mount."""
-
-    def __init__(self, host: Any) -> None:
-        self._host = host
-        self._seen: List[str] = []
-        self._seen_devices: List[str] = []
-        self.kind = ""
-        self.device = ""
-        self.uuid = ""
-        self.members = 1
-        self.modules: List[str] = []
-        self.aliases: List[str] = []
-        self.activate: List[str] = []
-        self.system_id = ""
-        self.problems: List[Problem] = []
-
-    def file_system(self, mount: mounts.Mount) -> str:
-        """Walk from the devices of a mount; the sysfs directory of the first."""
-        nodes = self._btrfs(mount) if mount.fstype == "btrfs" else ["/sys/dev/block/" + mount.device]
-        nodes = [self._host.realpath(node) for node in nodes]
-        missing = [node for node in nodes if not self._host.is_dir(node)]
-        if missing or not nodes:
-            raise fail(
-                "The block device under %s (%s) is not to be found in /sys." % (mount.point, mount.source),
-                _WAY_OUT,
-                "path",
-            )
-        self.members = len(nodes)
-        self.kind, self.device = self._describe(nodes[0])
-        for node in nodes:
-            self._node(node)
-        return str(nodes[0])
-
-    def _btrfs(self, mount: mounts.Mount) -> List[str]:
-        """The devices of a btrfs, whose device number in mountinfo is nobody's: /sys/fs/btrfs/<uuid>/devices."""
-        name = self._host.realpath(mount.source).rsplit("/", 1)[-1]
-        for folder in self._host.glob("/sys/fs/btrfs/*/devices"):
-            names = self._host.listdir(folder)
-            if name in names:
-                self.uuid = folder.split("/")[-2]
-                return [folder + "/" + member for member in names]
-        return []
-
-    def _describe(self, node: str) -> List[str]:
-        """Kind and lasting name of the device that carries the file system."""
-        name = node.rsplit("/", 1)[-1]
-        if self._host.is_dir(node + "/dm"):
-            return ["lvm", "/dev/mapper/" + self._text(node + "/dm/name")]
-        if self._host.is_dir(node + "/md"):
-            return ["md", "/dev/" + name]
-        return ["partition" if self._host.is_file(node + "/partition") else "disk", ""]
-
-    def _node(self, node: str) -> None:
-        """One block device, after those under it."""
-        if node in self._seen:
-            return
-        self._seen.append(node)
-        if self._host.is_file(node + "/partition"):
-            self._node(node.rsplit("/", 1)[0])
-        elif self._host.is_dir(node + "/dm"):
-            self._mapped(node)
-        elif self._host.is_dir(node + "/md"):
-            self._array(node)
-        elif "/nvme-subsystem/" in node:
-            self._nvme(node)
-        else:
-            self._disk(node)
-
-    def _slaves(self, node: str) -> List[str]:
-        return [self._host.realpath(node + "/slaves/" + name) for name in self._host.listdir(node + "/slaves")]
-
-    def _mapped(self, node: str) -> None:
-        uuid, name = self._text(node + "/dm/uuid"), self._text(node + "/dm/name")
-        if not uuid.startswith("LVM-"):
-            owner = uuid.split("-")[1 if uuid.startswith("part") else 0]
-            self._refuse("%s (%s)" % (_MAPPED.get(owner, "a device-mapper device of an unknown kind"), name))
-            return
-        slaves = self._slaves(node)
-        for slave in slaves:
-            # A linear or striped volume lies on devices; every other kind on hidden volumes of its own group.
-            if self._text(slave + "/dm/uuid").startswith(uuid[: len("LVM-") + 32]):
-                self._refuse("an LVM volume (%s) of a kind it does not know: %s" % (name, self._sub_volume(slave)))
-                return
-        names = re.fullmatch(r"((?:[^-]|--)+)-((?:[^-]|--)+)", name)
-        if names is None or not re.fullmatch(r"[A-Za-z0-9+_.-]+", name):
-            self._refuse("an LVM volume with an unreadable name (%r)" % name)
-            return
-        self.modules.append("dm_mod")
-        for slave in slaves:
-            self._node(slave)
-        group, volume = (part.replace("--", "-") for part in names.groups())
-        self._group(group)
-        self.activate.append("lvm %s/%s %s" % (group, volume, name))
-
-    def _group(self, group: str) -> None:
-        """Whether the group may be activated without the cluster that it is shared with, and for whom."""
-        if self._host.which("lvm") is None:
-            return  # the image needs it, and whoever collects its programs says so
-        columns = "vg_systemid,vg_lock_type,vg_clustered"
-        argv = ["lvm", "vgs", "--readonly", "--noheadings", "--nameprefixes", "-o", columns, group]
-        result = self._host.run(argv, timeout=30)
-        found = dict(re.findall(r"LVM2_VG_([A-Z_]+)='([^']*)'", result.out))
-        if "SYSTEMID" not in found:
-            said = result.err.strip() or "it printed none."
-            self.problems.append(Problem(
-                "The values of the LVM volume group %s could not be read: %s" % (group, said),
-                "Run `%s` and see what it says." % " ".join(argv), "path", group,
-            ))  # fmt: skip
-        elif found.get("LOCK_TYPE", "none") not in ("", "none") or found.get("CLUSTERED"):
-            self._refuse("an LVM volume group (%s) that a cluster shares" % group)
-        elif not re.fullmatch(r"[A-Za-z0-9._+-]*", found["SYSTEMID"]):
-            self._refuse("an LVM volume group (%s) with an unreadable system ID" % group)
-        else:
-            self.system_id = found["SYSTEMID"]
-
-    def _sub_volume(self, node: str) -> str:
-        """What a hidden volume tells about the one above it: by its uuid's suffix or, for RAID and cache, its name."""
-        suffix = self._text(node + "/dm/uuid").rpartition("-")[2]
-        name = self._text(node + "/dm/name")
-        return _SUB_VOLUMES.get(suffix, "RAID" if "_rimage_" in name else "its part is %s" % name)
-
-    def _array(self, node: str) -> None:
-        name = node.rsplit("/", 1)[-1]
-        level, metadata = self._text(node + "/md/level"), self._text(node + "/md/metadata_version")
-        if level not in _LEVELS or metadata.startswith(("external", "none")):
-            self._refuse("an MD array (%s) of level %s with %s metadata" % (name, level or "unknown", metadata or "no"))
-            return
-        if _LEVELS[level] == "raid456" and self._text(node + "/md/degraded") not in ("", "0"):
-            self._degraded(node, name, level)
-        result = self._host.run(["mdadm", "--detail", "--export", "/dev/" + name], timeout=30)
-        uuid = re.search(r"^MD_UUID=([0-9a-f]{8}(:[0-9a-f]{8}){3})$", result.out, re.M)
-        if uuid is None:
-            self.problems.append(
-                Problem(
-                    "The UUID of the MD array %s could not be read: %s"
-                    % (name, result.err.strip() or "mdadm printed none."),
-                    "Install mdadm: it must also start the array in the capture kernel.",
-                    "path",
-                    name,
-                )
-            )
-            return
-        self.modules.append(_LEVELS[level])
-        for slave in self._slaves(node):
-            self._node(slave)
-        self.activate.append("md /dev/%s %s" % (name, uuid.group(1)))
-
-    def _degraded(self, node: str, name: str, level: str) -> None:
-        """A panic leaves an array dirty that is being written to, and md starts none that is dirty and degraded.
-
-        raid5_run() in drivers/md/raid5.c; a journal or a partial parity log (ppl) tells what was being written.
-        """
-        if self._text(node + "/md/consistency_policy") not in ("journal", "ppl"):
-            self.problems.append(Problem(
-                "The MD array %s (%s) lacks a member, and after a panic the kernel may not start it like that." % (
-                    name, level),
-                "Give it a new member (mdadm %s --add DEVICE) and wait until it is rebuilt: see /proc/mdstat." % (
-                    "/dev/" + name),
-                "path", name,
-            ))  # fmt: skip
-
-    def _nvme(self, node: str) -> None:
-        """A namespace of a subsystem that could have several paths: its controllers stand beside it."""
-        folder = node.rsplit("/", 1)[0]
-        for name in self._host.listdir(folder):
-            if re.fullmatch(r"nvme\d+", name) and self._host.is_dir(folder + "/" + name):
-                self._disk(self._host.realpath(folder + "/" + name))
-
-    def _disk(self, node: str) -> None:
-        """A disk, and every device up to its bus."""
-        name = node.rsplit("/", 1)[-1]
-        virtual = re.match(r"/sys/devices/virtual/block/([a-z]+)", node)
-        if virtual or node.startswith("/sys/devices/rbd/"):
-            kind = virtual.group(1) if virtual else "rbd"
-            self._refuse("%s (%s)" % (_VIRTUAL.get(kind, "a device without hardware"), name))
-            return
-        for pattern, what in _REMOTE:
-            if re.search(pattern, node):
-                self._refuse("a disk (%s) behind %s" % (name, what))
-                return
-        self.up_to_the_bus(node)
-
-    def up_to_the_bus(self, node: str, needed: bool = True) -> None:
-        """The drivers of a device and of every device that it is on.
-
-        Those of devices that supply it (clocks, power, phys) come along where the kernel has them.
-        """
-        here = node
-        while here.startswith("/sys/devices/") and here not in self._seen_devices:
-            self._seen_devices.append(here)
-            self._device(here, self.modules if needed else self.aliases)
-            for name in self._host.listdir(here):
-                if name.startswith("supplier:"):  # Documentation/ABI/testing/sysfs-devices-supplier
-                    self.up_to_the_bus(self._host.realpath(here + "/" + name + "/supplier"), needed=False)
-            here = here.rsplit("/", 1)[0]
-
-    def _device(self, node: str, modules: List[str]) -> None:
-        transport = self._text(node + "/transport")
-        if transport not in ("", "pcie", "apple-nvme") and re.fullmatch(r"nvme\d+", node.rsplit("/", 1)[-1]):
-            self._refuse("an NVMe disk behind a network (%s)" % transport)
-        module = self._host.readlink(node + "/driver/module")
-        if module is not None:
-            modules.append(module.rsplit("/", 1)[-1])
-        elif self._text(node + "/modalias"):
-            # Built in now, perhaps a module of the kernel that the image is for.
-            self.aliases.append(self._text(node + "/modalias"))
-
-    def _text(self, path: str) -> str:
-        """An attribute's text; "" where it is not there or cannot be read."""
-        try:
-            return str(self._host.read_text(path, "")).strip()
-        except OSError:
-            return ""
-
-    def _refuse(self, what: str) -> None:
-        self.problems.append(Problem(
-            "The native engine cannot dump to a file system on %s." % what, _WAY_OUT, "path", what,
-        ))  # fmt: skip
