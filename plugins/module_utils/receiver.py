@@ -29,7 +29,7 @@ from .vmcore.dump import inspect
 _PIECE = 1 << 20
 _LISTED = 64  # dumps
 _WORDS = {  # what a call's error means here
-    errno.EEXIST: "There is such a file already, and nothing is overwritten: %s.",
+    errno.EEXIST: "There is something of that name already, and nothing is overwritten: %s.",
     errno.ENOENT: "There is no such file or folder: %s.",
     errno.EAGAIN: "The file is still being received: %s.",
     errno.ENOSPC: "The server's disk is full: %s.",
@@ -147,7 +147,7 @@ def _nothing(session: Session, intent: receiver_commands.Intent) -> str:
 
 
 def _folder(session: Session, intent: receiver_commands.Intent) -> str:
-    session.inbox.make_folder(intent.folder)
+    session.inbox.make_folder(intent.folder, intent.action == "new_folder")
     return ""
 
 
@@ -221,7 +221,7 @@ def _list(session: Session, intent: receiver_commands.Intent) -> str:
 
 
 _ACTIONS: Dict[str, Callable[[Session, receiver_commands.Intent], str]] = {
-    "nothing": _nothing, "directory": _nothing, "folder": _folder, "write": _write, "rename": _rename, "space": _space,
+    "nothing": _nothing, "directory": _nothing, "folder": _folder, "new_folder": _folder, "write": _write, "rename": _rename, "space": _space,
     "probe": _probe, "unprobe": _unprobe, "status": _status, "scp": _scp, "scp_status": _scp_status, "sftp": _sftp,
     "list": _list,
 }  # fmt: skip

@@ -43,8 +43,8 @@ STATUS = "vmcore-creation.status"  # of `kdumpctl test`: the one file that is wr
 class Intent(NamedTuple):
     """What a command asks for; empty what it does not name.
 
-    action: nothing (a test of the login) · directory (that there is one) · folder (make a dump's) · write · rename ·
-    space · probe and unprobe (make and remove an empty directory) · status · scp · scp_status · sftp · list
+    action: nothing (a test of the login) · directory (that there is one) · folder (make a dump's) · new_folder (which
+    nothing is to have the name of) · write · rename · space · probe and unprobe (make and remove an empty directory) · status · scp · scp_status · sftp · list
     """
 
     action: str
@@ -156,7 +156,11 @@ def _nothing(words: List[str]) -> Optional[Intent]:
 
 
 def _mkdir(words: List[str]) -> Optional[Intent]:
-    """kdump.sh's folder of a dump; kdumpctl's and mkdumprd's look whether the path is there."""
+    """kdump.sh's folder of a dump; our own (image/init_remote.py); kdumpctl's and mkdumprd's look at the path."""
+    if len(words) == 6 and words[:2] + words[3:5] == ["mkdir", "-p", "&&", "mkdir"]:
+        into = place(words[5])
+        known = place(words[2]) == Place("", "") and into is not None and into.folder != "" and into.name == ""
+        return Intent("new_folder", into.folder) if known and into else None
     where = place(words[2]) if len(words) == 3 and words[:2] == ["mkdir", "-p"] else None
     if where is None or where.name:
         return None

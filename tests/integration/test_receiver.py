@@ -171,6 +171,13 @@ def test_nothing_is_overwritten(server, folder):
     assert server.files(folder=name_of(folder)) == {"vmcore.flat": b"first", "vmcore-incomplete": b"third"}
 
 
+def test_a_folder_that_is_to_be_new(server, folder):
+    command = "mkdir -p /var/crash && mkdir %s" % folder
+    assert server.ssh("web1", command).returncode == 1
+    assert server.ssh("web1", command + "-1").returncode == 0
+    assert server.ssh("web1", command + "-1").returncode == 1
+
+
 def test_hosts_do_not_see_each_other(server, folder):
     assert server.ssh("web1", QUOTED % folder, stdin=b"a secret").returncode == 0
     assert json.loads(server.ssh("web2", "vmcore-kdump list").stdout.decode()) == []

@@ -65,6 +65,7 @@ CAPTURE = {
     "mkdumprd, away again": ("rmdir /var/crash/tmp.aB3dE6gH9j", Intent("unprobe", name="tmp.aB3dE6gH9j")),
     # this collection's own
     "a login": ("true", Intent("nothing")),
+    "folder that is new": ("mkdir -p /var/crash && mkdir " + D, Intent("new_folder", F)),
     "kexec-dmesg.log": ("umask 0077 && dd bs=512 of='%s/kexec-dmesg.log'" % D, Intent("write", F, "kexec-dmesg.log")),
     "capture.json": ("umask 0077 && dd bs=512 of='%s/capture-incomplete.json'" % D, Intent("write", F, "capture-incomplete.json")),
     "list": ("vmcore-kdump list", Intent("list")),
@@ -90,7 +91,8 @@ INSERTED = [
 TURNED = [
     "rm -rf " + D, "cat %s/vmcore" % D, "ls", "ls /var/crash", "sh", "bash -c id", "/bin/sh -c id", "id", "python3", "true true", "TRUE", "true;",
     "mkdir " + D, "mkdir -p", "mkdir -p -m 777 " + D, "mkdir -m777 -p " + D, "mkdir -p %s %s" % (D, D), "mkdir -pv " + D, "mkdir -p ''",
-    "mkdir -p %s/vmcore" % D, "mkdir -p " + D + "/..", "mkdir -p /var/crash/../../etc", "mkdir -p .", "mkdir -p ..", "mkdir -p ./" + F,
+    "mkdir -p %s/vmcore" % D, "mkdir /var/crash", "mkdir -p /var/crash && mkdir /etc/cron.d",
+    "mkdir -p %s && mkdir %s" % (D, D), "mkdir -p /var/crash && mkdir -p " + D, "mkdir -p /var/crash && mkdir %s/vmcore" % D, "mkdir -p /x && rmdir " + D, "mkdir -p " + D + "/..", "mkdir -p /var/crash/../../etc", "mkdir -p .", "mkdir -p ..", "mkdir -p ./" + F,
     "dd", "dd if=/etc/shadow", "dd of=/etc/passwd", "dd bs=512 of=%s/vmcore" % D, "dd of=%s/vmcore.flat" % D, "dd of=%s/.bashrc" % D,
     "dd if=/dev/zero of=%s/vmcore-incomplete" % D, "dd of=%s/vmcore-incomplete conv=notrunc" % D, "dd oflag=append of=%s/vmcore-incomplete" % D,
     "dd bs=1G of=%s/vmcore-incomplete" % D, "dd of=%s/../other/vmcore-incomplete" % D, "dd of=vmcore-incomplete", "dd of=/var/crash/vmcore-incomplete",
@@ -181,7 +183,7 @@ def holds(intent):
         assert "/" not in name and name not in (".", "..") and not name.startswith(".")
     if intent.action in ("write", "scp"):
         assert not intent.name or receiver_commands.is_written(intent.name)
-    if intent.action in ("write", "rename", "status", "folder", "scp"):
+    if intent.action in ("write", "rename", "status", "folder", "new_folder", "scp"):
         assert intent.folder
 
 

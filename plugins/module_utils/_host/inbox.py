@@ -37,8 +37,10 @@ class Inbox:
         self._host = os.open(name, _DIRECTORY, dir_fd=self._root)
 
     # --- folders -----------------------------------------------------------------------------------------------
-    def make_folder(self, folder: str) -> None:
-        """A dump's folder; that it is there already is no error, as with mkdir -p."""
+    def make_folder(self, folder: str, new: bool = False) -> None:
+        """A dump's folder; that it is there already is an error only where it is to be a new one."""
+        if new and self.has(folder):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), folder)
         if len(os.listdir(self._host)) >= _MOST_FOLDERS and not self.has(folder):
             raise OSError(errno.EMLINK, "there are %d folders already, more are not kept" % _MOST_FOLDERS, folder)
         _make(self._host, folder)
