@@ -221,9 +221,9 @@ def _list(session: Session, intent: receiver_commands.Intent) -> str:
 
 
 _ACTIONS: Dict[str, Callable[[Session, receiver_commands.Intent], str]] = {
-    "nothing": _nothing, "directory": _nothing, "folder": _folder, "new_folder": _folder, "write": _write, "rename": _rename, "space": _space,
-    "probe": _probe, "unprobe": _unprobe, "status": _status, "scp": _scp, "scp_status": _scp_status, "sftp": _sftp,
-    "list": _list,
+    "nothing": _nothing, "directory": _nothing, "folder": _folder, "new_folder": _folder, "write": _write,
+    "rename": _rename, "space": _space, "probe": _probe, "unprobe": _unprobe, "status": _status, "scp": _scp,
+    "scp_status": _scp_status, "sftp": _sftp, "list": _list,
 }  # fmt: skip
 
 

@@ -43,8 +43,9 @@ STATUS = "vmcore-creation.status"  # of `kdumpctl test`: the one file that is wr
 class Intent(NamedTuple):
     """What a command asks for; empty what it does not name.
 
-    action: nothing (a test of the login) · directory (that there is one) · folder (make a dump's) · new_folder (which
-    nothing is to have the name of) · write · rename · space · probe and unprobe (make and remove an empty directory) · status · scp · scp_status · sftp · list
+    action: nothing (a test of the login) · directory (that there is one) · folder (make a dump's) · new_folder (the
+    same, where there is none yet) · write · rename · space · probe and unprobe (make and remove an empty directory) ·
+    status · scp · scp_status · sftp · list
     """
 
     action: str

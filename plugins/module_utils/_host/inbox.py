@@ -39,11 +39,9 @@ class Inbox:
     # --- folders -----------------------------------------------------------------------------------------------
     def make_folder(self, folder: str, new: bool = False) -> None:
         """A dump's folder; that it is there already is an error only where it is to be a new one."""
-        if new and self.has(folder):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), folder)
         if len(os.listdir(self._host)) >= _MOST_FOLDERS and not self.has(folder):
             raise OSError(errno.EMLINK, "there are %d folders already, more are not kept" % _MOST_FOLDERS, folder)
-        _make(self._host, folder)
+        _make(self._host, folder, new)
 
     def has(self, folder: str, name: str = "") -> bool:
         """Whether there is a folder, or a file in it."""
@@ -201,12 +199,14 @@ def free_bytes(root: str) -> int:
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------
-def _make(parent: int, name: str) -> None:
-    """A durable directory for its owner alone; one that is there stays as it is."""
+def _make(parent: int, name: str, new: bool = False) -> None:
+    """A durable directory for its owner alone; one that is there stays as it is, if it need not be `new`."""
     try:
         os.mkdir(name, 0o700, dir_fd=parent)
         os.fsync(parent)
     except FileExistsError:
+        if new:
+            raise
         os.close(os.open(name, _DIRECTORY, dir_fd=parent))  # a link or a file is none
 
 
