@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -204,15 +205,69 @@ def test_the_manifest_tells_what_the_image_takes_in_the_capture_kernel(machine):
     assert manifest.unpacked == len(gzip.decompress(machine.host.read(manifest.path))) > manifest.bytes
 
 
-def test_dump_to_rootfs_brings_the_way_to_the_root(machine):
-    second = machine.virtio_disk("b", "254:16", 5)
-    machine.link("/sys/dev/block/254:99", second)
+@pytest.fixture
+def two_disks(machine):
+    """The root file system on vda1, and another one on vdb."""
+    machine.virtio_disk("b", "254:16", 5)
     machine.mkdir("/dump")
     machine.mounts(("254:1", "/", "/", "ext4", "/dev/vda1", "rw"), ("254:16", "/", "/dump", "xfs", "/dev/vdb", "rw"))
-    _manifest, files = built(machine, "path /dump/x\nfailure_action dump_to_rootfs\n")
+
+    def run(argv, **_options):
+        found = machine.run(argv)
+        return found._replace(out=found.out.replace(UUID, OTHER_UUID)) if argv[-1] == "/dev/vdb" else found
+
+    machine.host = Host(str(machine.root), run, machine.host.kernel)
+    return machine
+
+
+OTHER_UUID = UUID[::-1]
+
+
+def settings_of(files, name):
+    """What use_target sets in a real shell, with what the plan sets itself."""
     plan = files["etc/kdump/plan"].decode()
-    assert "dump)" in plan and "root)" in plan and "directory='dump/x'" in plan and "directory='x'" in plan
-    assert "starters=''" in plan
+    variables = re.findall(r"^([a-z_]+)=", plan, re.M)
+    script = plan + "use_target %s\n" % name + "".join("printf '%%s=%%s\\n' %s \"$%s\"\n" % (one, one) for one in variables)
+    out = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True).stdout.decode()
+    return dict(line.split("=", 1) for line in out.split("\n")[:-1])
+
+
+def test_dump_to_rootfs_brings_the_way_to_the_root(two_disks):
+    _manifest, files = built(two_disks, "path /dump/x\nfailure_action dump_to_rootfs\n")
+    assert (settings_of(files, "dump")["directory"], settings_of(files, "dump")["uuid"]) == ("x", OTHER_UUID)
+    assert (settings_of(files, "root")["directory"], settings_of(files, "root")["uuid"]) == ("dump/x", UUID)
+    assert settings_of(files, "root")["starters"] == ""
+
+
+# --- reports of failures -------------------------------------------------------------------------------------------
+def test_a_failure_is_reported_beside_the_dump_where_both_are_on_the_root(machine):
+    _manifest, files = built(machine)
+    found = settings_of(files, "report")
+    assert (found["report_at"], found["directory"], found["uuid"]) == ("dump", "var/lib/vmcore-kdump/failed", UUID)
+    assert "etc/kdump/modules-report" not in files and found["starters"] == "/usr/bin/insmod"
+
+
+def test_a_failure_is_reported_on_the_root_with_modules_that_only_it_needs(two_disks):
+    two_disks.driver(PCI + "/0000:00:04.0", "fat")  # of the root's disk alone
+    _manifest, files = built(two_disks, "path /dump/x\n")
+    found = settings_of(files, "report")
+    assert (found["report_at"], found["directory"], found["uuid"]) == ("report", "var/lib/vmcore-kdump/failed", UUID)
+    assert files["etc/kdump/modules-report"] == b"fat\n" and b"fat" not in files["etc/kdump/modules"]
+    assert found["starters"] == ""  # a failure needs insmod
+
+
+def test_a_root_that_cannot_be_reached_is_a_warning_where_the_target_can(two_disks):
+    two_disks.mounts(
+        ("0:30", "/", "/", "overlay", "overlay", "rw"), ("254:16", "/", "/dump", "xfs", "/dev/vdb", "rw"),
+    )  # fmt: skip
+    recipe = build.observe(two_disks.host, RELEASE, conf_of("path /dump/x\n"), {})
+    assert "no report of it can be left on this host" in str(recipe.warnings[0]) and "overlay" in str(recipe.warnings[0])
+    outcome = {}
+    build.decide(two_disks.host, RELEASE, conf_of("path /dump/x\n"), {}, outcome=outcome).apply(two_disks.host)
+    assert build.report(two_disks.host, RELEASE, outcome)["warnings"] == [str(recipe.warnings[0])]
+    _manifest, files = built(two_disks, "path /dump/x\n")
+    assert settings_of(files, "dump")["report_at"] == ""
+    assert "overlay" in message(two_disks, "path /dump/x\nfailure_action dump_to_rootfs\n")
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------
@@ -240,7 +295,7 @@ def test_all_problems_come_at_once(machine):
     [
         ("core_collector makedumpfile -p -d 31\n", "built without snappy, which -p asks for"),
         ("core_collector makedumpfile -x /boot/vmlinux -d 31\n", "-x needs a vmlinux"),
-        ("core_collector scp\n", "knows makedumpfile, cp and cat"),
+        ("core_collector scp\n", "knows makedumpfile, cp, cat; for ssh scp"),
         ("kdump_post /etc/passwd\n", "kdump_post /etc/passwd is not an executable file"),
         ("nfs server:/x\n", "The NFS server server has no address that this host can find"),
         ("kdump_pre /tmp/pre\n", "/tmp/pre lies where the capture kernel mounts a file system of its own"),

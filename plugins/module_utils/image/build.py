@@ -4,16 +4,15 @@
 
 import hashlib
 import json
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
+from .. import layout
 from ..plan import Plan, Step
 from ..problems import KdumpError, Missing, Problem
-from . import collector, contents, cpio, init, kernel, kmod, storage, store
-from . import target as targets_of
+from . import collector, contents, cpio, kernel, kmod, parts, plan_file, storage, store, target
 
 FORMAT = 2  # of the digest: a change here builds every image anew
-_HOOKS = ("kdump_pre", "kdump_post", "kdump_emergency")
-_FOLDERS = ("pre.d", "post.d", "emergency.d")
+_FAILED = layout.STATE_DIR + "/failed"  # where /init reports failures
 _EMPTY = ("dev", "etc/kdump", "kdump", "proc", "run", "sys", "tmp", "usr/bin", "usr/lib/kdump", "usr/sbin", "var")
 _LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64", "etc/mtab": "/proc/self/mounts"}
 _DEVICES = (("dev/console", 5, 1), ("dev/null", 1, 3), ("dev/kmsg", 1, 11))
@@ -26,8 +25,9 @@ class Recipe(NamedTuple):
     kernel: str
     kernel_sha256: str
     digest: str
-    target: targets_of.Target
+    target: target.Target
     inputs: List[contents.Input]
+    warnings: List[Problem]  # what a crash may lack all the same
 
 
 def decide(
@@ -36,8 +36,8 @@ def decide(
 ) -> Plan:  # fmt: skip
     """The plan that gives this host an image for a kernel release. KdumpError with everything that stands against it.
 
-    `settings` are those of /etc/sysconfig/kdump. In check mode (`check`) missing programs are no problem: the play would have installed them before. `outcome` is
-    told the `recipe`, and the `manifest` of an image built by the plan.
+    `settings` are those of /etc/sysconfig/kdump. In check mode (`check`) missing programs are no problem: the play would
+    have installed them before. `outcome` is told the `recipe`, and the `manifest` of an image built by the plan.
     """
     outcome = {} if outcome is None else outcome
     try:
@@ -82,6 +82,7 @@ def report(host: Any, release: str, outcome: Mapping[str, Any]) -> Dict[str, Any
         "inputs": _manifest_inputs(recipe) if recipe else [],
         "bytes": present.bytes if present else None,
         "seconds": built.seconds if built else None,
+        "warnings": [str(problem) for problem in recipe.warnings] if recipe else [],
     }
 
 
@@ -119,166 +120,128 @@ def _manifest_inputs(recipe: Recipe) -> List[Dict[str, str]]:
 
 
 # --- what an image is made of --------------------------------------------------------------------------------------
-class _Problems:
-    """Runs each part of the observation, so that one that fails does not hide the others' problems."""
+class _Targets(NamedTuple):
+    """The places that /init may write to, by the names that it knows them by: dump, root, report."""
 
-    def __init__(self) -> None:
-        self.found: List[Problem] = []
-
-    def of(self, part: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return part(*arguments)
-        except KdumpError as error:
-            self.found.extend(problem for problem in error.problems if problem not in self.found)
-            return None
+    named: Dict[str, target.Target]
+    report_at: str  # as in init.SCRIPT
+    late: List[target.Target]  # those that only a failure leads to
+    warnings: List[Problem]
 
 
 def observe(host: Any, release: str, conf: Any, settings: Mapping[str, str]) -> Recipe:
     """Everything that goes into the image, hashed. KdumpError with all that is wrong."""
-    problems = _Problems()
+    problems = parts.Problems()
     problems.found.extend(conf.problems)
     kernel_path = problems.of(kernel.find_kernel, host, release, settings.get("KDUMP_BOOTDIR", ""))
     problems.found.extend(kernel.check_config(host, release))
     modules = problems.of(kmod.Modules, host, release)
-    target = problems.of(targets_of.of_conf, host, conf, dict(settings))
-    root = problems.of(_root_target, host, conf, target)
+    targets = problems.of(_targets, host, conf, settings)
+    fence = problems.of(parts.fence_of, host, conf, settings)
     content = contents.Contents(host)
     tools = contents.Tools(host, content)
-    collecting = problems.of(_add_tools, host, conf, content, tools)
-    problems.of(_add_hooks, host, conf, content, tools)
-    targets = [part for part in (target, root) if part is not None]
-    for part in targets:
-        problems.of(_add_target, part, content, tools)
-    lasting = set(content.inputs)
-    problems.of(_add_starters, targets, content, tools)
-    starters = sorted(set(content.inputs) - lasting) if root is None else []
+    kind = targets.named["dump"].kind if targets else "filesystem"
+    collecting = problems.of(parts.add_tools, host, conf, kind, content, tools)
+    problems.of(parts.add_hooks, host, conf, content, tools)
+    starters = problems.of(_add_targets, targets, fence, content, tools) if targets else []
+    warnings = list(targets.warnings) if targets else []
     if modules is not None:
-        problems.of(_add_modules, modules, storage.watchdog_drivers(host), targets, conf, content)
+        problems.of(kmod.require, modules, conf.get("extra_modules").split(), "extra_modules in kdump.conf")
+    if modules is not None and targets:
+        warnings += problems.of(_add_modules, host, modules, conf, targets, fence, content) or []
     if problems.found:
         raise KdumpError(problems.found + tools.missing)
     if tools.missing:
         raise Missing(tools.missing)
-    content.text("etc/kdump/plan", _plan_text(release, conf, collecting, targets, content, tools, starters))
+    content.text("etc/kdump/plan", _plan(release, conf, collecting, targets, fence, content, tools, starters))
     inputs = sorted(content.inputs.values())
     kernel_sha256 = contents.sha256_of(host, kernel_path)
-    return Recipe(release, kernel_path, kernel_sha256, _digest(release, kernel_sha256, inputs), target, inputs)
+    digest = _digest(release, kernel_sha256, inputs)
+    return Recipe(release, kernel_path, kernel_sha256, digest, targets.named["dump"], inputs, warnings)
 
 
 def _digest(release: str, kernel_sha256: str, inputs: List[contents.Input]) -> str:
-    parts = [FORMAT, release, kernel_sha256, [[item.name, item.mode, item.sha256] for item in inputs]]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    parts_of_it = [FORMAT, release, kernel_sha256, [[item.name, item.mode, item.sha256] for item in inputs]]
+    return hashlib.sha256(json.dumps(parts_of_it, sort_keys=True).encode()).hexdigest()
 
 
-def _root_target(host: Any, conf: Any, target: Optional[targets_of.Target]) -> Optional[targets_of.Target]:
-    """Where failure_action dump_to_rootfs writes: the same path on the root file system."""
-    if conf.get("failure_action") != "dump_to_rootfs" or target is None:
-        return None
-    return targets_of.of_root(host, conf.get("path"))
-
-
-def _add_tools(host: Any, conf: Any, content: contents.Contents, tools: contents.Tools) -> collector.Collector:
-    content.text("init", init.SCRIPT, 0o755)
-    tools.add("sh", "dash", own=tools.standalone)
-    # busybox's blkid knows fewer file systems, and cannot search by UUID.
-    for name, package in sorted(init.TOOLS.items()):
-        tools.add(name, package, own=name == "blkid")
-    tools.add("makedumpfile", "makedumpfile", own=True)
-    collecting = collector.parse(conf.get("core_collector"))
-    makedumpfile = host.which("makedumpfile")
-    if collecting.name != "makedumpfile":
-        tools.add(collecting.name, "coreutils", own=True)
-    elif collecting.command.startswith("/"):
-        makedumpfile = collecting.command.split()[0]
-        contents.hook(host, content, makedumpfile, "core_collector")
-    if makedumpfile is not None:
-        # pthread_cancel(3), which --num-threads comes to, loads it and aborts without.
-        content.opened_at_runtime("libgcc_s.so.1", makedumpfile)
-        result = host.run([makedumpfile, "-h"], timeout=30)
-        problems = collector.check(collecting, result.out + result.err)
-        if problems:
-            raise KdumpError(problems)
-    return collecting
-
-
-def _add_hooks(host: Any, conf: Any, content: contents.Contents, tools: contents.Tools) -> None:
-    problems = _Problems()
-    paths = [(name, conf.get(name)) for name in _HOOKS if conf.get(name)]
-    for folder in _FOLDERS:
-        names = host.listdir("/etc/kdump/" + folder)
-        paths += [("/etc/kdump", "/etc/kdump/%s/%s" % (folder, name)) for name in names]
-    for name in conf.get("extra_bins").split():
-        paths.append(("extra_bins", name))
-    for option, path in paths:
-        problems.of(contents.hook, host, content, path, option)
-    if paths or conf.get("failure_action") == "shell":
-        tools.add_all_applets()
+def _targets(host: Any, conf: Any, settings: Mapping[str, str]) -> _Targets:
+    """The dump target; the root file system for dump_to_rootfs; the file system of this host that reports go to."""
+    problems = parts.Problems()
+    dump = problems.of(target.of_conf, host, conf, settings)
+    root = None
+    if conf.get("failure_action") == "dump_to_rootfs":
+        root = problems.of(target.of_root, host, conf.get("path"))
     if problems.found:
         raise KdumpError(problems.found)
+    named = {"dump": dump}
+    if root is not None:
+        named["root"] = root
+    report, warnings = _report_target(host, dump)
+    if report is not None:
+        named["report"] = report
+    late = [found for found in (root, report) if found is not None and not _is_same(found, dump)]
+    report_at = "" if report is None else "report" if report in late else "dump"
+    return _Targets(named, report_at, late, warnings)
 
 
-def _add_target(target: targets_of.Target, content: contents.Contents, tools: contents.Tools) -> None:
-    """What stays in the image during the whole capture: programs, keys, the plan of the network."""
-    for name, package in target.programs:
-        tools.add(name, package, own=True)
-    for file in target.files:
-        content.put(file.name, file.content, file.mode)
-    if target.network is not None:
-        content.text("etc/kdump/network", target.network.text)
-        for name, package in target.network.programs:
-            tools.add(name, package)
+def _report_target(host: Any, dump: target.Target) -> Tuple[Optional[target.Target], List[Problem]]:
+    """Where the host itself will find what went wrong; where that cannot be, a warning and no error."""
+    try:
+        report = target.of_root(host, _FAILED)
+    except KdumpError as error:
+        return None, [Problem(
+            "Where a dump fails, no report of it can be left on this host: " + error.problems[0].message,
+            "The dump itself is not touched by that; look for what went wrong on the console.",
+        )]  # fmt: skip
+    if report.network is not None and report.network != dump.network:
+        return None, [Problem(
+            "Where a dump fails, no report of it can be left on this host: its root file system lies on a server.",
+            "The dump itself is not touched by that; look for what went wrong on the console.",
+        )]  # fmt: skip
+    return report, []
 
 
-def _add_starters(targets: List[targets_of.Target], content: contents.Contents, tools: contents.Tools) -> None:
-    """The programs and files that only bring up what lies under the file systems."""
-    tools.add("insmod", "kmod")
-    words = [line.split() for target in targets for line in target.activate]
-    groups = sorted({word[1] for word in words if word[0] == "lvm"})
-    # LVM shows no other system's groups; all that are active here are this system's or nobody's.
-    system_ids = sorted({target.system_id for target in targets} - {""})
-    if groups:
-        tools.add("lvm", "lvm2", own=True)
-        names = ", ".join('"%s"' % group for group in groups)
-        content.text("etc/lvm/lvm.conf", _LVM_CONF % (names, "lvmlocal" if system_ids else "none"))
-        if system_ids:
-            others = ", ".join('"%s"' % one for one in system_ids)
-            local = 'local { system_id = "%s" extra_system_ids = [ %s ] }\n' % (system_ids[0], others)
-            content.text("etc/lvm/lvmlocal.conf", local)
-    if any(word[0] == "md" for word in words):
-        tools.add("mdadm", "mdadm", own=True)
+def _is_same(one: target.Target, other: target.Target) -> bool:
+    """Whether two targets are on one file system."""
+    first, second = dict(one.settings), dict(other.settings)
+    return all(first[name] == second[name] for name in ("kind", "uuid", "device", "source"))
 
 
-_LVM_CONF = """\
-activation { udev_sync = 0 udev_rules = 0 monitoring = 0 volume_list = [ %s ] }
-backup { backup = 0 archive = 0 }
-devices { obtain_device_list_from_udev = 0 external_device_info_source = "none" use_devicesfile = 0 }
-global { use_lvmlockd = 0 use_lvmpolld = 0 event_activation = 0 system_id_source = "%s" }
-"""
+def _add_targets(
+    targets: _Targets, fence: Optional[parts.Fence], content: contents.Contents, tools: contents.Tools
+) -> List[str]:
+    """The files that nothing needs once the dump target is reached are what this returns."""
+    for found in targets.named.values():
+        parts.add_target(found, content, tools)
+    if fence is not None:
+        parts.add_fence(fence, content, tools)
+    parts.add_lvm_conf(list(targets.named.values()), content)
+    if targets.late:
+        parts.add_starters(targets.late, content, tools)
+    lasting = set(content.inputs)
+    parts.add_starters([targets.named["dump"]], content, tools)
+    return sorted(set(content.inputs) - lasting)
 
 
 def _add_modules(
-    modules: kmod.Modules, watchdogs: List[str], targets: List[targets_of.Target], conf: Any, content: contents.Contents
-) -> None:
-    """`watchdogs` are names and aliases of which nothing depends; they come first because their time is running."""
-    extra = conf.get("extra_modules").split()
-    sources = [source for target in targets for source in (target, target.network) if source is not None]
-    needed = [name for source in sources for name in source.modules]
-    aliases = [alias for source in sources for alias in source.aliases]
-    problems = _Problems()
-    problems.of(kmod.require, modules, extra, "extra_modules in kdump.conf")
-    problems.of(kmod.require, modules, sorted(set(needed)), "the dump target")
-    if problems.found:
-        raise KdumpError(problems.found)
-    lines = []
-    for module in modules.load_order(watchdogs + extra + aliases + needed):
-        lines.append((content.module(module) + " " + module.options).strip() + "\n")
-    content.text("etc/kdump/modules", "".join(lines))
+    host: Any, modules: kmod.Modules, conf: Any, targets: _Targets, fence: Optional[parts.Fence],
+    content: contents.Contents,
+) -> List[Problem]:  # fmt: skip
+    dump = targets.named["dump"]
+    networks = ([dump.network] if dump.network is not None else []) + (fence.networks if fence is not None else [])
+    late = targets.late + [found.network for found in targets.late if found.network is not None]
+    parts.add_modules(
+        modules, conf.get("extra_modules").split(), storage.watchdog_drivers(host), parts.wanted_of([dump] + networks),
+        parts.wanted_of(late), content,
+    )  # fmt: skip
+    return parts.add_firmware(host, modules, networks, content)
 
 
-def _plan_text(
-    release: str, conf: Any, collecting: collector.Collector, targets: List[targets_of.Target],
+def _plan(
+    release: str, conf: Any, collecting: collector.Collector, targets: _Targets, fence: Optional[parts.Fence],
     content: contents.Contents, tools: contents.Tools, starters: List[str],
 ) -> str:  # fmt: skip
-    """/etc/kdump/plan: the settings that init.SCRIPT lists at its beginning."""
     values = [
         ("library_path", ":".join(content.library_folders)),
         ("release", release),
@@ -287,17 +250,8 @@ def _plan_text(
         ("final_action", conf.get("final_action")),
         ("restart_tool", tools.restart),
         ("starters", " ".join("/" + name for name in starters)),
-    ] + [(name, conf.get(name)) for name in _HOOKS]
-    text = "".join("%s=%s\n" % (name, _quoted(value)) for name, value in values)
-    return text + "use_target() {\ncase $1 in\n%sesac\n}\n" % "".join(
-        "%s)\n%s;;\n" % (name, _target_text(target)) for name, target in zip(("dump", "root"), targets)
-    )
-
-
-def _target_text(target: targets_of.Target) -> str:
-    return "".join("%s=%s\n" % (name, _quoted(value)) for name, value in target.settings)
-
-
-def _quoted(text: str) -> str:
-    """A word of the shell."""
-    return "'%s'" % text.replace("'", "'\\''")
+        ("ssh_options", plan_file.ssh_options(targets.named["dump"])),
+        ("fence", fence.command if fence is not None else ""),
+        ("report_at", targets.report_at),
+    ] + [(name, conf.get(name)) for name in parts.HOOKS]
+    return plan_file.text(values, targets.named)

@@ -23,17 +23,20 @@ class Collector(NamedTuple):
     name: str
 
 
-def parse(text: str) -> Collector:
-    """Read core_collector's value. KdumpError for a program that cannot write a dump into a file."""
+def parse(text: str, kind: str) -> Collector:
+    """Read core_collector's value for a kind of target. KdumpError for a program that is not known to write a dump there."""
     name = program(text)
+    if name == "scp" and kind == "ssh":
+        # What arrives is the same, and the server needs neither scp nor sftp for it.
+        return Collector("cat", "cat")
     if name not in ("makedumpfile", "cp", "cat"):
         raise fail(
-            "core_collector `%s` cannot be used: the native engine knows makedumpfile, cp and cat." % text,
+            "core_collector `%s` cannot be used: the native engine knows makedumpfile, cp, cat; for ssh scp." % text,
             "Use for example: core_collector makedumpfile -l --message-level 7 -d 31",
             "core_collector",
             text,
         )
-    # -F writes a stream for a pipe; kdump-utils takes it away too where the target is a file (kdump.sh).
+    # -F writes a stream for a pipe: /init adds it where it writes to one, whatever the target is then (kdump.sh).
     words = [word for word in text.split()[1:] if name != "makedumpfile" or word != "-F"]
     first = text.split()[0] if name == "makedumpfile" else name
     return Collector(" ".join([first] + words), name)

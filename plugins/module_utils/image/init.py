@@ -3,9 +3,9 @@
 """/init of the capture image: what runs after a panic. Private to this collection.
 
 One script for any POSIX shell: busybox's, dash or bash; its parts are init_*.py. It reads /etc/kdump/plan, which
-plan_file.py writes, and nothing else of the host. It follows kdump-utils' capture flow (dracut/99kdumpbase/kdump.sh) in order
-and names. Every wait has a limit, and whatever fails ends in failure_action. TOOLS are the only programs it uses,
-with the packages that hold them; a target brings further ones.
+plan_file.py writes, and nothing else of the host. It follows kdump-utils' capture flow (dracut/99kdumpbase/kdump.sh)
+in order and names. Every wait has a limit, and whatever fails ends in failure_action. TOOLS are the only programs it
+uses, with the packages that hold them; a target brings further ones.
 """
 
 from .init_base import BASE
@@ -109,7 +109,8 @@ tell_cluster() {
 send_to_cluster() {
     network_is_up='' network_plan=/etc/kdump/network-fence
     bring_up_network
-    # shellcheck disable=SC2086 # a program and its arguments
+    set -f # its words are no patterns
+    # shellcheck disable=SC2086
     exec $fence
 }
 

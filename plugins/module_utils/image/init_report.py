@@ -89,7 +89,7 @@ mount_report() {
             unmount_target
             use_target report
             load_modules /etc/kdump/modules-report
-            mount_filesystem && target_mounted=yes
+            reach_target
             ;;
         *) return 1 ;;
     esac
