@@ -25,13 +25,14 @@ _TRIGGER_LINE = re.compile(r"^\s*-?([\w.]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 
 class Expected(NamedTuple):
     """`differs`: the parts of the host that are not as wanted. `path`, `settings`: the file of shell assignments that the
-    engine goes by, and what the wishes come to there. `conf`: the directives that this takes beside those wished for.
+    engine goes by, and what the wishes come to there. `conf`: the directives that this takes beside those wished for, None
+    for one of these that is left out.
     `triggers`: as the file of them is to hold them."""
 
     differs: List[str]
     path: str
     settings: Dict[str, Any]
-    conf: Dict[str, str]
+    conf: Dict[str, Optional[str]]
     triggers: Dict[str, str]
 
 
@@ -46,6 +47,7 @@ def judge(host: Any, status: Status, wanted: Dict[str, Any]) -> Expected:
     expected = parts.of({"path": driver.SETTINGS, "settings": {}}, driver.expected, host, wanted)
     path, settings, more = expected["path"], expected["settings"], expected.get("conf", {})
     options = dict(wanted.get("conf") or {}, **more)
+    options = {name: value for name, value in options.items() if name not in more or value is not None}
     triggers = {str(name): scalar(value) for name, value in (wanted.get("triggers") or {}).items()}
     if wanted.get("state") == "absent":
         first = driver.first_settings(host)

@@ -184,7 +184,8 @@ expected:
     conf:
       description:
         - Directives that C(/etc/kdump.conf) needs beside O(expect.conf) for what is expected to last. With V(kdumpctl)
-          C(auto_reset_crashkernel) where O(expect.crashkernel) is a value of one's own.
+          C(auto_reset_crashkernel) where O(expect.crashkernel) is a value of one's own, or null where the host's kdumpctl does
+          not know that directive and it is to be left out.
       type: dict
     triggers:
       description: What O(expect.triggers) comes to, as text.

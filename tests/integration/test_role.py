@@ -90,11 +90,18 @@ def test_passwords_reach_the_file_though_no_result_shows_them(tmp_path):
     assert given(asked, "sysconfig")["settings"] == {"KDUMP_SMTP_PASSWORD": "hush", "KDUMP_SMTP_USER": "kdump"}
 
 
-def test_what_the_engine_needs_beside_what_was_asked_for_is_written(tmp_path):
-    info = dict(INFO, expected=dict(INFO["expected"], conf={"auto_reset_crashkernel": "no"}))
-    asked, printed = Role(tmp_path, info).run(kdump_path="/srv/crash")
+RESETS = {
+    "a reservation of one's own is protected": ({}, "no", {"auto_reset_crashkernel": "no"}),
+    "EL 8 does not know it": ({"kdump_auto_reset_crashkernel": True}, None, {}),
+}
+
+
+@pytest.mark.parametrize("variables,found,written", RESETS.values(), ids=list(RESETS))
+def test_what_the_engine_needs_beside_what_was_asked_for_is_written(tmp_path, variables, found, written):
+    info = dict(INFO, expected=dict(INFO["expected"], conf={"auto_reset_crashkernel": found}))
+    asked, printed = Role(tmp_path, info).run(kdump_path="/srv/crash", **variables)
     assert "failed=0" in printed, printed
-    assert given(asked, "conf")["options"] == {"path": "/srv/crash", "auto_reset_crashkernel": "no"}
+    assert given(asked, "conf")["options"] == {"path": "/srv/crash", **written}
 
 
 def test_a_host_is_looked_at_again_when_its_packages_are_there(tmp_path):

@@ -908,10 +908,16 @@ def test_pull_61_a_reservation_of_ones_own_is_kept_from_it(host, wanted, expecte
     """Also where kdump.conf says nothing of it, for kdumpctl then takes it for yes."""
     host.put(layout.CONF, "path /var/crash\n")
     assert kdumpctl.expected(host, wanted)["conf"] == expected
-    host.program(
-        "kdumpctl", host.read_text("/usr/bin/kdumpctl").replace("auto_reset_crashkernel", "not_known_yet")
-    )  # EL 8
-    assert kdumpctl.expected(host, wanted)["conf"] == {}
+
+
+@pytest.mark.parametrize("value", [True, False, "yes", "no"])
+@pytest.mark.parametrize("crashkernel", ["auto", "512M"])
+def test_el_8_which_resets_nothing_is_spared_the_directive(host, value, crashkernel):
+    """kdumpctl there does not know it, and would refuse the whole file; linux-system-roles.kdump leaves it out, too."""
+    host.program("kdumpctl", host.read_text("/usr/bin/kdumpctl").replace("auto_reset_crashkernel", "not_known_yet"))
+    wanted = {"crashkernel": crashkernel, "conf": {"auto_reset_crashkernel": value}}
+    assert kdumpctl.expected(host, wanted)["conf"] == {"auto_reset_crashkernel": None}
+    assert kdumpctl.expected(host, {"crashkernel": crashkernel})["conf"] == {}
 
 
 def test_eperm_on_hardened_profiles(host):

@@ -276,6 +276,13 @@ def test_a_reservation_of_ones_own_lasts_and_absent_takes_back_what_that_took(ho
     assert judge(host, "kdumpctl", crashkernel="512M", state="absent").differs == ["conf"]
 
 
+def test_a_playbook_for_releases_from_9_on_runs_on_8(host):
+    host.program("kdumpctl", host.read_text("/usr/bin/kdumpctl").replace("auto_reset_crashkernel", "not_known_yet"))
+    host.put(layout.CONF, "path /var/crash\n")
+    assert "conf" not in judge(host, "kdumpctl", conf={"auto_reset_crashkernel": True}).differs
+    assert "conf" in judge(host, "kdumpctl", conf={"auto_reset_crashkernel": True, "failure_action": "halt"}).differs
+
+
 def test_advice_is_the_engines(host):
     found = look(host, "kdumpctl")["crashkernel"]
     assert (

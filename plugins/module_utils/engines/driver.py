@@ -48,7 +48,7 @@ recommended(host) -> Optional[Recommendation]
     The engine's own advice for the reservation.
 expected(host, wanted) -> Dict[str, Any]
     {"path": SETTINGS, "settings": {name: value}} and, for an engine with a CONF that needs more there than is wished for,
-    "conf": {directive: value}; from the wishes of a role (conf, sysconfig, cmdline_append,
+    "conf": {directive: value, None for one that it is to be without}; from the wishes of a role (conf, sysconfig, cmdline_append,
     cmdline_remove, nr_cpus, each None or missing for no wish; wishes.sysconfig_settings() for /etc/sysconfig/kdump).
     Raises by name what this engine cannot express, with the advice to use native. An engine with a CONF need not repeat
     what conf_state.decide() and wanted_digest() refuse: these are asked beside it; for one without, this is all that is

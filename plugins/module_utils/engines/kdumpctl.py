@@ -9,7 +9,7 @@ looked after here: what it would fail on is refused before it unloads what works
 import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from .. import cmdline, conf_directives, crashkernel, kexec_state, layout, reservation, sysconfig, wishes
+from .. import cmdline, crashkernel, kexec_state, layout, reservation, sysconfig, wishes
 from ..image import store
 from ..plan import Plan, Step
 from ..problems import KdumpError, Parts, Problem
@@ -21,6 +21,7 @@ UNIT = kdumpctl_unit.UNIT
 CONF = layout.CONF
 SETTINGS = layout.SYSCONFIG
 
+_RESET = "auto_reset_crashkernel"
 _VALUE = re.compile(r"[0-9][0-9A-Za-z:,@-]*\Z")
 
 
@@ -129,7 +130,7 @@ def _default(host: Any) -> Optional[crashkernel.Crashkernel]:
 
 def expected(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Any]:
     """The arguments go on top of what the file held before this collection wrote it: releases differ in their defaults."""
-    problems = _reset_problems(wanted)
+    problems = _reset_problems(host, wanted)
     own = dict(wanted.get("sysconfig") or {})
     try:
         settings = wishes.sysconfig_settings(
@@ -140,32 +141,37 @@ def expected(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Any]:
     if problems:
         raise KdumpError(problems)
     asked = any(wanted.get(name) is not None for name in ("cmdline_append", "cmdline_remove", "nr_cpus"))
-    return {"path": SETTINGS, "settings": settings if asked else own, "conf": _no_reset(host, wanted)}
+    return {"path": SETTINGS, "settings": settings if asked else own, "conf": _reset_conf(host, wanted)}
 
 
 def _resets(wanted: Mapping[str, Any]) -> Any:
-    """What is wished for the directive by which kdumpctl overwrites the reservation at each update of a package, also
-    where its file says nothing of it (kdump-utils PR 61); None for nothing."""
-    options = {conf_directives.canonical(str(name)): value for name, value in (wanted.get("conf") or {}).items()}
-    return options.get("auto_reset_crashkernel")
+    """What is wished for auto_reset_crashkernel, by which kdumpctl overwrites the reservation at each update of a package,
+    also where its file says nothing of it (kdump-utils PR 61); None for nothing."""
+    return (wanted.get("conf") or {}).get(_RESET)
 
 
-def _no_reset(host: Any, wanted: Mapping[str, Any]) -> Dict[str, str]:
-    """A reservation of one's own is kept from that. EL 8 does not know the directive, and would refuse the whole file."""
-    known = "auto_reset_crashkernel" in host.read_text("/usr/bin/kdumpctl", "")
-    harmless = wanted.get("crashkernel") in (None, "", "auto") or _resets(wanted) is not None
-    return {"auto_reset_crashkernel": "no"} if known and not harmless else {}
+def _is_pinned(wanted: Mapping[str, Any]) -> bool:
+    return wanted.get("crashkernel") not in (None, "", "auto")
 
 
-def _reset_problems(wanted: Mapping[str, Any]) -> List[Problem]:
+def _reset_conf(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Optional[str]]:
+    """A reservation of one's own is kept from that. A kdumpctl without the directive (EL 8) resets nothing, and would
+    refuse the whole file: there it is left out, as linux-system-roles.kdump does."""
+    parser, resets = host.read_text("/usr/bin/kdumpctl", ""), _resets(wanted)
+    if parser and _RESET not in parser:
+        return {} if resets is None else {_RESET: None}
+    return {_RESET: "no"} if parser and resets is None and _is_pinned(wanted) else {}
+
+
+def _reset_problems(host: Any, wanted: Mapping[str, Any]) -> List[Problem]:
     pinned, resets = wanted.get("crashkernel"), _resets(wanted)
-    harmless = pinned in (None, "", "auto") or resets is None or str(resets).lower() in ("no", "false")
-    if harmless or wanted.get("state") == "absent":
+    harmless = resets is None or str(resets).lower() in ("no", "false") or _RESET in _reset_conf(host, wanted)
+    if harmless or not _is_pinned(wanted) or wanted.get("state") == "absent":
         return []
     return [Problem(
         "crashkernel (kdump_crashkernel) is %s, and auto_reset_crashkernel (kdump_auto_reset_crashkernel) %s lets kdumpctl "
         "overwrite that with its own default whenever a package is updated." % (pinned, resets),
-        "Set auto_reset_crashkernel to no, or crashkernel to auto.", "auto_reset_crashkernel", str(resets),
+        "Set auto_reset_crashkernel to no, or crashkernel to auto.", _RESET, str(resets),
     )]  # fmt: skip
 
 
