@@ -227,7 +227,9 @@ def settings_of(files, name):
     """What use_target sets in a real shell, with what the plan sets itself."""
     plan = files["etc/kdump/plan"].decode()
     variables = re.findall(r"^([a-z_]+)=", plan, re.M)
-    script = plan + "use_target %s\n" % name + "".join("printf '%%s=%%s\\n' %s \"$%s\"\n" % (one, one) for one in variables)
+    script = (
+        plan + "use_target %s\n" % name + "".join("printf '%%s=%%s\\n' %s \"$%s\"\n" % (one, one) for one in variables)
+    )
     out = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True).stdout.decode()
     return dict(line.split("=", 1) for line in out.split("\n")[:-1])
 
@@ -261,7 +263,9 @@ def test_a_root_that_cannot_be_reached_is_a_warning_where_the_target_can(two_dis
         ("0:30", "/", "/", "overlay", "overlay", "rw"), ("254:16", "/", "/dump", "xfs", "/dev/vdb", "rw"),
     )  # fmt: skip
     recipe = build.observe(two_disks.host, RELEASE, conf_of("path /dump/x\n"), {})
-    assert "no report of it can be left on this host" in str(recipe.warnings[0]) and "overlay" in str(recipe.warnings[0])
+    assert "no report of it can be left on this host." in str(recipe.warnings[0]) and "overlay" in str(
+        recipe.warnings[0]
+    )
     outcome = {}
     build.decide(two_disks.host, RELEASE, conf_of("path /dump/x\n"), {}, outcome=outcome).apply(two_disks.host)
     assert build.report(two_disks.host, RELEASE, outcome)["warnings"] == [str(recipe.warnings[0])]

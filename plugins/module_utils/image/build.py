@@ -168,16 +168,16 @@ def _digest(release: str, kernel_sha256: str, inputs: List[contents.Input]) -> s
 def _targets(host: Any, conf: Any, settings: Mapping[str, str]) -> _Targets:
     """The dump target; the root file system for dump_to_rootfs; the file system of this host that reports go to."""
     problems = parts.Problems()
-    dump = problems.of(target.of_conf, host, conf, settings)
+    dump = problems.of(target.of_conf, host, conf, dict(settings))
     root = None
     if conf.get("failure_action") == "dump_to_rootfs":
-        root = problems.of(target.of_root, host, conf.get("path"))
+        root = problems.of(target.of_root, host, conf.get("path"), dict(settings))
     if problems.found:
         raise KdumpError(problems.found)
     named = {"dump": dump}
     if root is not None:
         named["root"] = root
-    report, warnings = _report_target(host, dump)
+    report, warnings = _report_target(host, dump, settings)
     if report is not None:
         named["report"] = report
     late = [found for found in (root, report) if found is not None and not _is_same(found, dump)]
@@ -185,21 +185,24 @@ def _targets(host: Any, conf: Any, settings: Mapping[str, str]) -> _Targets:
     return _Targets(named, report_at, late, warnings)
 
 
-def _report_target(host: Any, dump: target.Target) -> Tuple[Optional[target.Target], List[Problem]]:
+def _report_target(
+    host: Any, dump: target.Target, settings: Mapping[str, str]
+) -> Tuple[Optional[target.Target], List[Problem]]:
     """Where the host itself will find what went wrong; where that cannot be, a warning and no error."""
     try:
-        report = target.of_root(host, _FAILED)
+        report = target.of_path(host, _FAILED, dict(settings))
     except KdumpError as error:
-        return None, [Problem(
-            "Where a dump fails, no report of it can be left on this host: " + error.problems[0].message,
-            "The dump itself is not touched by that; look for what went wrong on the console.",
-        )]  # fmt: skip
+        return None, [_no_report(error.problems[0].message)]
     if report.network is not None and report.network != dump.network:
-        return None, [Problem(
-            "Where a dump fails, no report of it can be left on this host: its root file system lies on a server.",
-            "The dump itself is not touched by that; look for what went wrong on the console.",
-        )]  # fmt: skip
+        return None, [_no_report("The directory %s lies on a server." % _FAILED)]
     return report, []
+
+
+def _no_report(why: str) -> Problem:
+    return Problem(
+        "Where a dump fails, no report of it can be left on this host. " + why,
+        "The dump itself is not touched by that; the console shows what went wrong.",
+    )
 
 
 def _is_same(one: target.Target, other: target.Target) -> bool:
@@ -230,6 +233,9 @@ def _add_modules(
 ) -> List[Problem]:  # fmt: skip
     dump = targets.named["dump"]
     networks = ([dump.network] if dump.network is not None else []) + (fence.networks if fence is not None else [])
+    for name, why in (("dump", "the dump target"), ("root", "dump_to_rootfs")):
+        needed = parts.wanted_of(networks + [targets.named[name]] if name in targets.named else []).names
+        kmod.require(modules, sorted(set(needed)), why)
     late = targets.late + [found.network for found in targets.late if found.network is not None]
     parts.add_modules(
         modules, conf.get("extra_modules").split(), storage.watchdog_drivers(host), parts.wanted_of([dump] + networks),

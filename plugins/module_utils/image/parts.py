@@ -195,15 +195,10 @@ def wanted_of(sources: List[Any]) -> Wanted:
 def add_modules(
     modules: kmod.Modules, extra: List[str], watchdogs: List[str], now: Wanted, late: Wanted, content: contents.Contents
 ) -> None:  # fmt: skip
-    """Two lists: what is loaded at once, and what only a failure needs (`late`).
+    """Two lists: what is loaded at once, and what only a failure needs (`late`). What the kernel lacks is passed over.
 
-    `extra` are those of kdump.conf, which are known. `watchdogs` are names and aliases of which nothing depends; they come first because their time is running.
+    `extra` are those of kdump.conf. `watchdogs` come first because their time is running.
     """
-    problems = Problems()
-    problems.of(kmod.require, modules, sorted(set(now.names)), "the dump target")
-    problems.of(kmod.require, modules, sorted(set(late.names)), "the root file system")
-    if problems.found:
-        raise KdumpError(problems.found)
     first = modules.load_order(watchdogs + extra + now.aliases + now.names)
     later = [module for module in modules.load_order(late.aliases + late.names) if module not in first]
     content.text("etc/kdump/modules", _module_list(first, content))

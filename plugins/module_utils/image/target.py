@@ -87,6 +87,11 @@ def of_root(host: Any, path: str, settings: Optional[Dict[str, str]] = None) -> 
     return _of_place(host, place, network.wants_dhcp(settings or {}))
 
 
+def of_path(host: Any, path: str, settings: Optional[Dict[str, str]] = None) -> Target:
+    """The file system that holds a path as this host sees it now."""
+    return _of_path(host, path, network.wants_dhcp(settings or {}))
+
+
 def values(**given: str) -> List[Tuple[str, str]]:
     """The settings of a target, those that are not given empty."""
     return [(name, given.get(name, "")) for name in VARIABLES]
