@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The part of /init that brings up the network. Private to this collection.
 
-NETWORK is a piece of init.SCRIPT and uses its say, complain, phase and until_found. It does, line by line, what
+NETWORK is a piece of init.SCRIPT and uses its say, complain, said_in, phase and until_found. It does, line by line, what
 network.py has written into the file network_plan; of programs it needs ip (busybox's or iproute2's) and, for DHCP,
 busybox's udhcpc, which runs UDHCPC. Options of bonds and bridges go through sysfs, for which no program is needed.
 """
@@ -74,6 +74,7 @@ name_card() {
     card_name=$1
     shift
     until_found find_card "$@" || {
+        free_name "$card_name" # another card must not be taken for it
         say "no network card $card_name ($1 $2) after $device_limit seconds"
         return 1
     }
@@ -131,6 +132,19 @@ await_link() {
     }
 }
 
+# The kernel lets no route use an IPv6 address that it calls tentative, which it does for a moment although no
+# duplicates are looked for: IFA_F_TENTATIVE in the fifth field.
+is_settled() {
+    while read -r _ _ _ _ flags name; do
+        [ "$name" != "$1" ] || [ $((0x$flags & 0x40)) = 0 ] || return 1
+    done 2> /dev/null < /proc/net/if_inet6
+    return 0
+}
+
+add_address() {
+    net addr add "$2" dev "$1" && until_found is_settled "$1"
+}
+
 # add_route NAME TO GATEWAY SOURCE MTU, `-` for what it has not
 add_route() {
     route_name=$1 to=$2 via='' from='' route_mtu='' family=-4
@@ -149,7 +163,8 @@ add_route() {
 # It stays and renews the lease.
 ask_for_address() {
     udhcpc -i "$1" -s /etc/kdump/udhcpc -n -t 20 -T 3 < /dev/null > /tmp/udhcpc.log 2>&1 || {
-        complain "no DHCP server answers on $1"
+        said_in /tmp/udhcpc.log
+        complain "no address by DHCP on $1: $said"
         return 1
     }
     read -r host_address < /run/kdump-address
@@ -168,7 +183,7 @@ network_step() {
         member) add_member "$@" ;;
         up) raise "$@" ;;
         link) await_link "$@" ;;
-        address) net addr add "$2" dev "$1" ;;
+        address) add_address "$@" ;;
         route) add_route "$@" ;;
         dhcp) ask_for_address "$@" ;;
         named) host_address=$1 ;;
