@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Builds the capture image of the native engine."""
+"""Builds the image that the capture kernel runs."""
 
 DOCUMENTATION = r"""
 ---

@@ -31,7 +31,8 @@ options:
   engine:
     description:
       - What loads the capture kernel. V(native) is this collection itself, V(kdumpctl) and V(kdump-tools) call the tools of
-        the distribution, which take the kernel, its image and its command line from their own files.
+        the distribution, which take the kernel, its image and its command line from their own files. With these two O(kernel),
+        O(initrd), O(cmdline), O(cmdline_append), O(cmdline_remove) and O(nr_cpus) are refused for O(type=crash).
       - V(auto) is V(kdumpctl) in the Red Hat family and V(native) everywhere else. It has no meaning for O(type=reboot).
     type: str
     choices: [auto, native, kdumpctl, kdump-tools]
@@ -90,6 +91,7 @@ EXAMPLES = r"""
 
 - name: Load it with two CPUs and a serial console
   vmcore.kdump.kexec:
+    engine: native
     nr_cpus: 2
     cmdline_append: console=ttyS0,115200n8
 
@@ -103,6 +105,7 @@ EXAMPLES = r"""
 
 - name: Load a kernel and an image of one's own
   vmcore.kdump.kexec:
+    engine: native
     kernel: /boot/vmlinuz-6.12.48+deb13-amd64
     initrd: /srv/capture.img
 """
@@ -128,7 +131,8 @@ cmdline:
   type: str
   sample: BOOT_IMAGE=/boot/vmlinuz-6.12.48+deb13-amd64 ro console=ttyS0 nr_cpus=1 reset_devices
 method:
-  description: What loaded it, C(kexec_file_load) or C(kexec-tools).
+  description:
+    - What loaded it, C(kexec_file_load) or C(kexec-tools) for O(engine=native), otherwise the engine.
   returned: success
   type: str
   sample: kexec_file_load
