@@ -9,11 +9,13 @@ kdump-utils 1.0.61.
 import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
-from .conf import Conf
+from . import ssh
+from .conf import Conf, Target
 from .conf_collector import COMPRESSIONS, flags, program
 from .conf_directives import FILE_SYSTEMS, TARGETS
+from .image.raw import RAW_IN_USE, use_of
 from .mounts import FstabEntry, Mount, device_path, holding, parse_fstab, parse_mountinfo
-from .problems import KdumpError, Problem, shown
+from .problems import KdumpError, Parts, Problem, shown
 
 # What kdump can mount in the capture kernel: dump_fs() in kdump.sh.
 _DUMPABLE = FILE_SYSTEMS + ["nfs", "nfs4", "virtiofs"]
@@ -59,11 +61,19 @@ def warn_host(host: Any, conf: Conf) -> List[Problem]:
 
 def dump_directory(host: Any, conf: Conf) -> Optional[str]:
     """Where dumps appear on the running host, as an absolute path; None for a target that is not mounted here."""
-    kind, location = conf.target
-    if kind == "path":
-        return location
-    mount = _mount_of(host, conf, _tables(host).mounts) if kind in _DUMPABLE else None
+    if conf.target.kind == "path":
+        return conf.target.location
+    conf = conf._replace(target=_as_directive(conf.target))
+    mount = _mount_of(host, conf, _tables(host).mounts) if conf.target.kind in _DUMPABLE else None
     return mount.point.rstrip("/") + conf.get("path") if mount else None
+
+
+def _as_directive(target: Target) -> Target:
+    """dracut's --mount as the directive that means the same."""
+    if target.kind != "mount":
+        return target
+    device, _point, fstype, _options = target.location.split(" ")[:4]
+    return Target("nfs" if fstype == "nfs4" else fstype, device)
 
 
 # --- targets -------------------------------------------------------------------------------------------------------
@@ -79,7 +89,7 @@ def _target_problems(host: Any, conf: Conf, tables: _Tables, predict: bool) -> I
             yield from _device_problems(host, "dracut_args", device)
     elif kind == "raw":
         yield from _device_problems(host, kind, location)
-        yield from _raw_problems(host, location, tables)
+        yield from _raw_problems(host, location)
     else:
         missing = list(_device_problems(host, kind, location)) if kind in FILE_SYSTEMS else []
         yield from missing or _mount_problems(host, conf, tables)
@@ -172,36 +182,20 @@ def _directory_problems(host: Any, option: str, mount: Mount, directory: str) ->
         yield Problem("The dump directory %s is not there and cannot be created." % shown(directory), hint, option)
 
 
-def _raw_problems(host: Any, location: str, tables: _Tables) -> Iterator[Problem]:
-    number = host.device_number(location)
-    real = host.realpath(location)
-    mounted = [m.point for m in tables.mounts if number and (m.device == number or host.realpath(m.source) == real)]
-    swaps = [line.split(" ")[0] for line in host.read_text("/proc/swaps", "").split("\n")[1:]]
-    use = "mounted on %s" % shown(mounted[0]) if mounted else ""
-    if number and any(swap.startswith("/") and host.realpath(swap) == real for swap in swaps):
-        use = "used for swapping"
+def _raw_problems(host: Any, location: str) -> Iterator[Problem]:
+    use = use_of(host, location) if host.device_number(location) else ""
     if use:
-        hint = "A dump overwrites it from its first byte: name a partition that nothing else uses."
-        yield Problem("raw %s is %s." % (shown(location), use), hint, "raw", location)
+        yield Problem("raw %s is %s." % (shown(location), use), RAW_IN_USE, "raw", location)
 
 
-def _ssh_problems(host: Any, conf: Conf, predict: bool) -> Iterator[Problem]:
-    key = conf.get("sshkey")
-    found = host.stat(key)
-    if not host.is_file(key):
-        if not predict:
-            hint = "Make one and bring it to the server: `kdumpctl propagate`, or this collection's propagate module."
-            yield Problem("There is no ssh key %s." % shown(key), hint, "sshkey", key)
-    elif found.st_mode & 0o077:
-        hint = "chmod 600 %s: ssh refuses a private key that others can read." % shown(key)
-        yield Problem("The ssh key %s is open to others." % shown(key), hint, "sshkey", key)
-    server = conf.target.location.rpartition("@")[2]
-    asked = host.run(["ssh", "-G", conf.target.location])
-    names = [line.split(" ", 1)[1].strip() for line in asked.out.split("\n") if line.startswith("hostname ")]
-    if asked.rc == 0 and names and names[0] != server:
-        hint = "Write `ssh %s@%s`." % (conf.target.location.rpartition("@")[0], shown(names[0]))
-        message = "%s is an alias in ssh's configuration, and kdump refuses those." % shown(server)
-        yield Problem(message, hint, "ssh", conf.target.location)
+def _ssh_problems(host: Any, conf: Conf, predict: bool) -> List[Problem]:
+    """Whether a login could work at all; that it does is for propagate to try."""
+    parts = Parts()
+    parts.of(None, ssh.usable_key, host, conf.get("sshkey"))
+    server = parts.of(None, ssh.server_of, host, conf)
+    if server is not None:
+        parts.of(None, ssh.pinned_keys, host, server)
+    return [problem for problem in parts.errors if not (predict and problem in parts.missing)]
 
 
 # --- programs ------------------------------------------------------------------------------------------------------
@@ -259,8 +253,7 @@ def _fence_problems(host: Any, conf: Conf) -> Iterator[Problem]:
 # --- warnings ------------------------------------------------------------------------------------------------------
 def _space_warnings(host: Any, conf: Conf) -> Iterator[Problem]:
     directory = dump_directory(host, conf)
-    memory = {name: 1024 * int(size) for name, size in re.findall(
-        r"^(\w+): +(\d+) kB$", host.read_text("/proc/meminfo", ""), re.MULTILINE)}  # fmt: skip
+    memory = _memory(host)
     if directory is None or "MemTotal" not in memory:
         return
     while directory != "/" and not host.exists(directory):
@@ -275,6 +268,12 @@ def _space_warnings(host: Any, conf: Conf) -> Iterator[Problem]:
         )
 
 
+def _memory(host: Any) -> Dict[str, int]:
+    """/proc/meminfo in bytes."""
+    found = re.findall(r"^(\w+): +(\d+) kB$", host.read_text("/proc/meminfo", ""), re.MULTILINE)
+    return {name: 1024 * int(size) for name, size in found}
+
+
 def _estimate(memory: Dict[str, int], collector: str) -> int:
     """The bytes of a dump without compression: all memory, less what makedumpfile's level leaves out now."""
     level = 0
@@ -282,7 +281,9 @@ def _estimate(memory: Dict[str, int], collector: str) -> int:
         levels = ",".join(text for flag, text in flags(collector) if flag == "-d") or "0"
         level = max(map(int, levels.split(",")))
     left_out = {4: ("Cached", "Buffers"), 8: ("AnonPages",), 16: ("MemFree",)}
-    return memory["MemTotal"] - sum(memory.get(name, 0) for bit in left_out if level & bit for name in left_out[bit])
+    return memory.get("MemTotal", 0) - sum(
+        memory.get(name, 0) for bit in left_out if level & bit for name in left_out[bit]
+    )
 
 
 def _module_warnings(host: Any, conf: Conf) -> Iterator[Problem]:
@@ -299,9 +300,16 @@ def _module_warnings(host: Any, conf: Conf) -> Iterator[Problem]:
 
 
 def _raw_warnings(host: Any, conf: Conf) -> Iterator[Problem]:
-    if conf.target.kind != "raw":
+    kind, location = conf.target
+    if kind != "raw":
         return
-    found = host.run(["blkid", "-p", "-o", "value", "-s", "TYPE", conf.target.location])
+    found = host.run(["blkid", "-p", "-o", "value", "-s", "TYPE", location])
     if found.rc == 0 and found.out.strip():
-        message = "raw %s holds %s, which a dump overwrites." % (shown(conf.target.location), shown(found.out.strip()))
-        yield Problem(message, "wipefs -a it if that is meant.", "raw", conf.target.location)
+        message = "raw %s holds %s, which a dump overwrites." % (shown(location), shown(found.out.strip()))
+        yield Problem(message, "wipefs -a it if that is meant.", "raw", location)
+    sectors = host.read_text("/sys/dev/block/%s/size" % host.device_number(location), "").strip()
+    needed = _estimate(_memory(host), conf.get("core_collector"))
+    if sectors.isdigit() and int(sectors) * 512 < needed:  # in these units whatever the disk's own are
+        message = "A dump taken now may need %d MiB, and raw %s has %d MiB." % (
+            needed >> 20, shown(location), int(sectors) * 512 >> 20)  # fmt: skip
+        yield Problem(message, "Choose a larger one, or leave more out with makedumpfile -d.", "raw", location)

@@ -37,17 +37,17 @@ class Parts:
 
     def __init__(self) -> None:
         self.errors: List[Problem] = []
-        self._missing: List[Problem] = []
+        self.missing: List[Problem] = []  # those of the errors that Missing stands for
 
     def all_missing(self) -> bool:
         """Whether there is no error but for what Missing stands for."""
-        return all(problem in self._missing for problem in self.errors)
+        return all(problem in self.missing for problem in self.errors)
 
     def of(self, default: Any, part: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return part(*arguments)
         except KdumpError as error:
-            self._missing += error.problems if isinstance(error, Missing) else []
+            self.missing += error.problems if isinstance(error, Missing) else []
             self.errors += [problem for problem in error.problems if problem not in self.errors]
         except OSError as error:
             message = "%s cannot be read: %s." % (error.filename or "A file", error.strerror)

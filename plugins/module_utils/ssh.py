@@ -59,8 +59,8 @@ def server_of(host: Any, conf: Any) -> Server:
     user, _at, name = conf.target.location.rpartition("@")
     values = _configuration(host, conf.target.location)
     problems = list(_unusable(values, user, name))
-    addresses = host.resolve(name)
-    if not addresses:
+    addresses = [] if problems else host.resolve(name)
+    if not problems and not addresses:
         hint = "Correct the name, make it known in DNS or /etc/hosts, or write the server's address."
         message = "The dump server %s has no address that this host can find." % shown(name)
         problems.append(Problem(message, hint, "ssh", conf.target.location))

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The machine of host.py with kdump-utils on it, as its package leaves it: installed, enabled, never started."""
 
+import base64
 import json
 import os
 
@@ -37,6 +38,8 @@ MOUNTINFO = """\
 24 22 0:20 / /run rw - tmpfs tmpfs rw
 """
 SERVER = "dumps.example.com"
+# Keys of the kind ssh-ed25519, as known_hosts has them.
+HOSTKEYS = [base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0 " + bytes([number]) * 32).decode() for number in range(3)]
 
 
 class KdumpctlHost(ContractHost):
@@ -79,7 +82,7 @@ class KdumpctlHost(ContractHost):
         """The files in kdumpctl's image, with their texts."""
         return json.loads(self.read_text(path))["files"]
 
-    def ssh_target(self, hostkey="AAAA1", key="one"):
+    def ssh_target(self, hostkey=HOSTKEYS[0], key="one"):
         """A dump server that knows this host's key, and is known to it."""
         public = "ssh-rsa %s root@el9" % key
         self.put("/root/.ssh/kdump_id_rsa", "private " + key, 0o600)
@@ -87,6 +90,9 @@ class KdumpctlHost(ContractHost):
         self.put("/root/.ssh/known_hosts", "%s ssh-ed25519 %s\n" % (SERVER, hostkey))
         self.server(hostkey, [public])
         self.put("/etc/kdump.conf", "ssh kdump@%s\npath /var/crash\ncore_collector makedumpfile -F -l -d 31\n" % SERVER)
+
+    def resolve(self, name):
+        return ["192.0.2.9"] if name == SERVER else []
 
     def server(self, hostkey, authorized, writable=True):
         answer = {"hostkey": hostkey, "authorized": authorized, "writable": writable}

@@ -1,5 +1,6 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+import pathlib
 import re
 
 import pytest
@@ -30,6 +31,7 @@ UUID=1234 / ext4 defaults 0 1
 other:/export /mnt/n nfs defaults 0 0
 """
 MEMINFO = "MemTotal: 2097152 kB\nMemFree: 1048576 kB\nBuffers: 102400 kB\nCached: 409600 kB\nAnonPages: 204800 kB\n"
+KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIFPm0QxWwJ1Zb1n4hjx4UqG0eo0sv0PStLqkY4ZPW8Xx"
 DEVICES = {"/dev/vda1": "254:1", "/dev/vdb1": "254:17", "/dev/vdc1": "254:33", "/dev/vdd": "254:48"}
 DEVICES.update({"/dev/vd%s1" % letter: "254:%d" % (64 + 16 * number) for number, letter in enumerate("efghi")})
 USAGE = "\nLZO support:\n  enabled\nsnappy support:\n  disabled ('-p' option will be ignored.)\n  --check-params\n"
@@ -52,6 +54,9 @@ class FakeHost(Host):
     def device_number(self, path):
         return DEVICES.get(self.realpath(path), "")
 
+    def resolve(self, name):
+        return {"server": ["192.0.2.1"], "unpinned": ["192.0.2.2"]}.get(name, [])
+
     def free_bytes(self, path):
         assert self.exists(path)
         return self.free
@@ -72,19 +77,21 @@ def host(tmp_path):
         "blkid .* TYPE /dev/vdi1": (0, "xfs\n"),
         "blkid .* TYPE /dev/vdh1": (0, "xfs\n"),
         "ssh -G kdump@server": (0, "user kdump\nhostname server\n"),
+        "ssh -G kdump@(nowhere|unpinned)": (0, ""),
         "ssh -G kdump@alias": (0, "hostname server.example.com\n"),
         "hostname -I": (0, "192.0.2.7 2001:db8::7 \n"),
     })  # fmt: skip
     files = {"/proc/self/mountinfo": MOUNTINFO, "/etc/fstab": FSTAB, "/proc/meminfo": MEMINFO,
              "/proc/sys/kernel/hostname": "node1\n", "/etc/file": "", "/crash/var/crash/x": "", "/net/dump/x": "",
              "/proc/swaps": "Filename\tType\n/dev/vdi1 partition 1 0 -1\n",
+             "/root/.ssh/known_hosts": "server ssh-ed25519 %s\n" % KEY,
              "/lib/modules/6.12.1/modules.dep": "kernel/fs/gfs2/gfs2.ko.xz: kernel/fs/dlm/dlm.ko.xz\n",
              "/lib/modules/6.12.1/modules.builtin": "kernel/fs/ext4/ext4.ko\n"}  # fmt: skip
     files.update(dict.fromkeys(list(DEVICES) + ["/dev/plain"], ""))
     for path, text in files.items():
         put(tmp_path, path, text)
     for path, mode in (("/usr/bin/makedumpfile", 0o755), ("/usr/bin/cp", 0o755), ("/etc/hook", 0o755),
-                       ("/root/.ssh/kdump_id_rsa", 0o600), ("/root/open", 0o644), ("/root/group", 0o640)):  # fmt: skip
+                       ("/root/.ssh/kdump_id_rsa", 0o600), ("/usr/bin/ssh", 0o755), ("/root/open", 0o644), ("/root/group", 0o640)):  # fmt: skip
         put(tmp_path, path, "", mode)
     host.symlink("../../vdb1", "/dev/disk/by-uuid/aa-bb")
     host.symlink("../../vda1", "/dev/disk/by-label/\\x2fboot")
@@ -142,6 +149,12 @@ PROBLEMS = {
     "an open key": ("ssh kdump@server\nsshkey /root/open", "open to others", "chmod 600 /root/open"),
     "a key open to the group": ("ssh kdump@server\nsshkey /root/group", "open to others", "chmod 600 /root/group"),
     "an alias": ("ssh kdump@alias", "alias is an alias", "`ssh kdump@server.example.com`"),
+    "a server without a name": ("ssh kdump@nowhere", "nowhere has no address", "/etc/hosts"),
+    "a server whose key is not known": (
+        "ssh kdump@unpinned",
+        "No host key of the dump server",
+        "vmcore.kdump.propagate",
+    ),
     "no hook *": ("kdump_pre /nope", "kdump_pre: there is no /nope", "Put it there first"),
     "a hook that cannot run": ("kdump_post /etc/file", "not an executable file", "chmod +x /etc/file"),
     "a hook that is a directory": ("kdump_emergency /etc", "not an executable file", "chmod"),
@@ -184,6 +197,9 @@ def test_prediction_misses_neither_the_collector_nor_the_key(host):
     conf = parse("ssh kdump@server\nsshkey /root/none\nkdump_pre /nope")
     assert [problem.option for problem in check_host(host, conf, predict=True)] == ["kdump_pre"]
     assert len(check_host(host, conf)) == 3
+    host.remove("/root/.ssh/known_hosts")
+    assert [problem.option for problem in check_host(host, conf, predict=True)] == ["kdump_pre"]
+    assert len(check_host(host, conf)) == 4
 
 
 def test_a_loop_of_links_and_broken_tables_are_problems(host):
@@ -205,6 +221,9 @@ DIRECTORIES = {
     "a target that the kernel mounted as /dev/root": ("ext4 /dev/vda1", "/var/crash"),
     "a subvolume is not its file system": ("btrfs /dev/vdd\npath /x", "/btrfs/x"),
     "nfs": ("nfs server:/export/\npath /dump", "/net/dump"),
+    "a target of dracut's": ('dracut_args --mount "/dev/vdb1 /x xfs defaults"', "/crash/var/crash"),
+    "a server of dracut's": ('dracut_args --mount "server:/export /x nfs4 defaults"\npath /dump', "/net/dump"),
+    "a type that is none": ('dracut_args --mount "/dev/vdb1 /x zfs defaults"', None),
     "not mounted": ("ext4 /dev/vdg1", None),
     "raw": ("raw /dev/vde1", None),
     "ssh": ("ssh a@b", None),
@@ -234,6 +253,18 @@ def test_a_module_that_is_not_there_is_a_warning(host):
 def test_raw_over_something_is_a_warning(host):
     host.programs["blkid -p .* /dev/vde1"] = (0, "ext4\n")
     assert "raw /dev/vde1 holds ext4" in warn_host(host, parse("raw /dev/vde1"))[0].message
+
+
+def test_raw_with_too_little_room_is_a_warning(host):
+    put(pathlib.Path(host.root), "/sys/dev/block/254:64/size", "204800\n")
+    assert "may need 324 MiB, and raw /dev/vde1 has 100 MiB" in warn_host(host, parse("raw /dev/vde1"))[0].message
+    put(pathlib.Path(host.root), "/sys/dev/block/254:64/size", "2048000\n")
+    assert warn_host(host, parse("raw /dev/vde1")) == []
+
+
+def test_raw_under_something_else_is_refused(host):
+    put(pathlib.Path(host.root), "/sys/dev/block/254:64/holders/dm-0/x", "")
+    assert "raw /dev/vde1 is a part of dm-0" in check_host(host, parse("raw /dev/vde1"))[0].message
 
 
 # --- the module ----------------------------------------------------------------------------------------------------

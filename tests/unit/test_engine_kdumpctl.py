@@ -524,12 +524,12 @@ def test_what_is_written_is_read_by_kdumpctl_as_it_was_meant(host, name, monkeyp
 def rotate_key(host):
     host.put("/root/.ssh/kdump_id_rsa", "private two", 0o600)
     host.put("/root/.ssh/kdump_id_rsa.pub", "ssh-rsa two root@el9\n")
-    host.server("AAAA1", ["ssh-rsa two root@el9"])
+    host.server(contract.HOSTKEYS[0], ["ssh-rsa two root@el9"])
 
 
 def change_host_key(host):
-    host.server("AAAA2", ["ssh-rsa one root@el9"])
-    host.put("/root/.ssh/known_hosts", "%s ssh-ed25519 AAAA2\n" % contract.SERVER)
+    host.server(contract.HOSTKEYS[1], ["ssh-rsa one root@el9"])
+    host.put("/root/.ssh/known_hosts", "%s ssh-ed25519 %s\n" % (contract.SERVER, contract.HOSTKEYS[1]))
 
 
 def add_script(host):
@@ -598,11 +598,14 @@ def test_a_target_that_is_an_option_is_not_handed_to_ssh(host):
 SERVERS = {
     "does not answer": (lambda host: host.remove("/run/contract/servers/" + contract.SERVER), "Connection timed out"),
     "has another host key": (
-        lambda host: host.server("AAAA9", ["ssh-rsa one root@el9"]),
+        lambda host: host.server(contract.HOSTKEYS[2], ["ssh-rsa one root@el9"]),
         "Host key verification failed",
     ),
-    "has forgotten our key": (lambda host: host.server("AAAA1", []), "Permission denied"),
-    "does not let us write": (lambda host: host.server("AAAA1", ["ssh-rsa one root@el9"], False), "cannot create"),
+    "has forgotten our key": (lambda host: host.server(contract.HOSTKEYS[0], []), "Permission denied"),
+    "does not let us write": (
+        lambda host: host.server(contract.HOSTKEYS[0], ["ssh-rsa one root@el9"], False),
+        "cannot create",
+    ),
 }
 
 

@@ -16,6 +16,7 @@ from . import devices
 _PURPOSE = devices.Purpose(
     "raw", "a raw device on ", "Name a partition, an LVM volume or an MD array on this host's own disks."
 )
+RAW_IN_USE = "A dump overwrites it from its first byte: name a partition that nothing else uses."
 # Where a disk says who it is: NVMe's and virtio's attributes, and those of the device under it (SCSI, NVMe, MMC).
 IDENTITIES = {"wwid": ("wwid", "device/wwid"), "serial": ("serial", "device/serial")}
 
@@ -36,8 +37,7 @@ def observe(host: Any, location: str) -> Raw:
     node = host.realpath("/sys/dev/block/" + number)
     used = use_of(host, location)
     if used:
-        hint = "A dump overwrites it from its first byte: name a partition that nothing else uses."
-        raise fail("raw %s is %s." % (shown(location), used), hint, "raw", location)
+        raise fail("raw %s is %s." % (shown(location), used), RAW_IN_USE, "raw", location)
     walk = devices.Walk(host, _PURPOSE)
     walk.down([node])
     problems = list(walk.problems)
