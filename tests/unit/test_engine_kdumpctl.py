@@ -154,6 +154,19 @@ def test_a_host_that_loaded_at_boot_is_known(host):
     assert load(host) == []
 
 
+def test_what_somebody_has_loaded_by_hand_is_not_taken_for_ours(host):
+    """An edit, a restart, and the edit taken back: the files are ours, and what is loaded is not."""
+    arm(host)
+    host.put(layout.CONF, OTHER)
+    host.age(-5, layout.CONF)
+    assert host.run(["systemctl", "restart", "kdump.service"]).rc == 0
+    host.put(layout.CONF, contract.CONF)
+    assert collected(host).endswith("-d 17")
+    assert kdumpctl.loaded(host).digest == ""
+    arm(host)
+    assert collected(host).endswith("-d 31")
+
+
 def test_what_was_loaded_before_a_change_is_not_taken_for_todays(host):
     arm(host)
     host.remove(layout.LOADED)

@@ -39,10 +39,18 @@ def loaded(host: Any, configuration: Configuration) -> Optional[Loaded]:
     if not kexec_state.is_loaded(host):
         return None
     known = kexec_state.last_load(host)
-    if known is not None:
-        return known if known.method == NAME else None
+    if known is not None and known.method != NAME:
+        return None
     unit = kdumpctl_unit.state(host)
+    if known is not None and not _is_outdated(host, unit.since):
+        return known
     return _loaded_by_itself(host, configuration, unit.since) if unit.active else None
+
+
+def _is_outdated(host: Any, since: Optional[float]) -> bool:
+    """Whether somebody has started the unit after we had, say after an edit by hand: then it has loaded anew."""
+    found = host.stat(layout.LOADED)
+    return since is not None and found is not None and found.st_mtime < since
 
 
 def _loaded_by_itself(host: Any, configuration: Configuration, since: Optional[float]) -> Loaded:
@@ -217,7 +225,7 @@ def _load(host: Any, configuration: Configuration, today: Optional[_Today]) -> N
     _reach_server(host, configuration)
     if today is not None and (not today.built or kdumpctl_image.looks_old(host, today.recipe)):
         kdumpctl_build.build(host, today.recipe, configuration, today.image)
-    previous = kexec_state.last_load(host)
+    previous = loaded(host, configuration) or kexec_state.last_load(host)
     host.remove(layout.LOADED)
     try:
         kdumpctl_unit.unload(host)
