@@ -10,12 +10,15 @@ kernel has not is left out by name; tests/unit/test_image_network.py holds its p
 
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
+from plugins.module_utils import problems
 from plugins.module_utils._host.commands import Result, run
 from plugins.module_utils._host.host import Host, Kernel
 from plugins.module_utils.image import init, network
@@ -82,7 +85,9 @@ def has(kind, more=""):
     subprocess.run([IP, "netns", "add", name], check=True)
     try:
         return (
-            within(name, f"ip link add a type veth peer name b; ip link add x {more} type {kind}", False).returncode
+            within(
+                name, f"ip link add eth0 type veth peer name eth1; ip link add x {more} type {kind}", False
+            ).returncode
             == 0
         )
     finally:
@@ -207,7 +212,11 @@ class Lab:
         try:
             plug(HOST, cards)
             within(HOST, setup)
-            return network.observe(Observed(self.tmp_path / "root", cards, permanent).host, list(addresses), dhcp)
+            return network.observe(
+                Observed(pathlib.Path(tempfile.mkdtemp(dir=self.tmp_path)), cards, permanent).host,
+                list(addresses),
+                dhcp,
+            )
         finally:
             delete(HOST)
 
@@ -427,3 +436,134 @@ def test_a_second_plan_leaves_what_the_first_has_done(lab, tmp_path, shell):
     assert done.returncode == 0, done.stdout
     assert "ip link" not in done.stdout  # nothing failed
     assert seen_by_server("198.51.100.7") == seen_by_server("198.51.100.8") == "192.0.2.5"
+
+
+TAGGED = "ip link add link {lower} name {lower}.5 type vlan id 5; ip link set {lower}.5 up\n"
+BOND = """
+ip link add bond0 type bond mode {mode} miimon 100 {more}
+ip link set eth0 master bond0; ip link set eth1 master bond0; ip link set bond0 up
+"""
+IN_VLAN = "ip addr add 192.0.5.5/24 dev {device}; ip route add default via 192.0.5.1\n"
+# name: (kinds of devices that the kernel must have, how the host is set up, what the server sees)
+STACKS = {
+    "a VLAN": (
+        ["vlan"], "ip link set eth0 up\n" + TAGGED.format(lower="eth0") + IN_VLAN.format(device="eth0.5"), "192.0.5.5"),
+    "a bridge over a VLAN": (
+        ["vlan"], "ip link set eth0 up\n" + TAGGED.format(lower="eth0") + "ip link add br0 type bridge forward_delay 0\n"
+        "ip link set eth0.5 master br0; ip link set br0 up\n" + IN_VLAN.format(device="br0"), "192.0.5.5"),
+    "a VLAN over a bridge": (
+        ["vlan"], BRIDGE + TAGGED.format(lower="br0") + "ip route del default\n" + IN_VLAN.format(device="br0.5"),
+        "192.0.5.5"),
+    "a bond, active-backup with a primary": (
+        ["bond"], BOND.format(mode="active-backup", more="") + "ip link set bond0 type bond primary eth1\n"
+        + PLAIN.replace("eth0", "bond0"), "192.0.2.5"),
+    "a bond, balance-xor": (
+        ["bond"], BOND.format(mode="balance-xor", more="xmit_hash_policy layer3+4") + PLAIN.replace("eth0", "bond0"),
+        "192.0.2.5"),
+    "a bridge over a VLAN over a bond": (
+        ["bond", "vlan"], BOND.format(mode="active-backup", more="fail_over_mac active") + TAGGED.format(lower="bond0")
+        + "ip link add br0 type bridge forward_delay 0; ip link set bond0.5 master br0; ip link set br0 up\n"
+        + IN_VLAN.format(device="br0"), "192.0.5.5"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def tagged_switch(server):
+    """The switch's own address in VLAN 5, and a way back to it."""
+    within(SWITCH, """
+        ip link show sw.5 > /dev/null 2>&1 || {
+            ip link add link sw name sw.5 type vlan id 5; ip link set sw.5 up; ip addr add 192.0.5.1/24 dev sw.5
+        }
+    """)  # fmt: skip
+
+
+KINDS = {"vlan": ("vlan id 5", "link eth0"), "bond": ("bond", "")}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("case", STACKS)
+def test_the_server_is_reached_by_stacked_devices(lab, case, shell, request):
+    kinds, setup, source = STACKS[case]
+    missing = [kind for kind in kinds if not has(*KINDS[kind])]
+    if missing:
+        pytest.skip("this kernel has no %s devices: tests/vm tries them in a guest" % " and no ".join(missing))
+    if "vlan" in kinds:
+        request.getfixturevalue("tagged_switch")
+    found = lab.observe(setup, ["198.51.100.7"])
+    done = lab.capture(found, shell)
+    assert done.returncode == 0, found.text + done.stdout + done.stderr
+    assert seen_by_server("198.51.100.7") == source
+
+
+TUNNELS = {
+    "macvlan": ("macvlan", "link eth0", "a macvlan"),
+    "macvtap": ("macvtap", "link eth0", "a macvtap"),
+    "ipvlan": ("ipvlan", "link eth0", "an ipvlan"),
+    "macsec": ("macsec", "link eth0", "MACsec"),
+    "vxlan": ("vxlan id 5 dstport 4789 dev eth0", "", "a VXLAN"),
+    "geneve": ("geneve id 5 remote 192.0.2.1", "", "a Geneve tunnel"),
+    "wireguard": ("wireguard", "", "WireGuard"),
+    "dummy": ("dummy", "", "a dummy device"),
+    "team": ("team", "", "a network team"),
+    "veth": ("veth peer name other", "", "a virtual Ethernet pair"),
+    "gre": ("gre local 192.0.2.5 remote 192.0.2.1", "", "a device of the kind gre"),
+    "ipip": ("ipip local 192.0.2.5 remote 192.0.2.1", "", "a device of the kind ipip"),
+}
+
+
+@pytest.mark.parametrize("kind", TUNNELS)
+def test_what_cannot_be_made_is_refused_by_name(lab, kind):
+    words, more, what = TUNNELS[kind]
+    if not has(words, more):
+        pytest.skip("this kernel has no %s devices" % kind)
+    setup = f"{PLAIN} ip link add x {more} type {words}; ip link set x up; ip addr add 10.1.0.5/24 dev x"
+    with pytest.raises(problems.KdumpError) as error:
+        lab.observe(setup, ["10.1.0.1"])
+    assert what in str(error.value) and "the device x" in str(error.value)
+
+
+def test_a_tap_device_and_the_host_itself_are_refused(lab):
+    setup = PLAIN + "ip tuntap add x mode tap; ip link set x up; ip addr add 10.1.0.5/24 dev x"
+    with pytest.raises(problems.KdumpError, match="a tun or tap device of a program"):
+        lab.observe(setup, ["10.1.0.1"])
+    with pytest.raises(problems.KdumpError, match="is this host's own"):
+        lab.observe(PLAIN, ["192.0.2.5"])
+    with pytest.raises(problems.KdumpError, match="There is no route to the server 198.51.100.7"):
+        lab.observe("ip link set eth0 up", ["198.51.100.7"])
+    with pytest.raises(problems.KdumpError, match="by an encapsulation"):
+        lab.observe(PLAIN + "ip route add 10.1.0.0/24 encap ip id 5 dst 192.0.2.8 dev eth0", ["10.1.0.1"])
+
+
+def test_a_temporary_address_is_no_source(lab):
+    """The kernel makes one of the address that is marked so, and prefers it."""
+    setup = """
+        ip link set eth0 up
+        echo 2 > /proc/sys/net/ipv6/conf/eth0/use_tempaddr
+        ip addr add 2001:db8:1::5/64 dev eth0 mngtmpaddr valid_lft 9000 preferred_lft 8000
+        ip -6 route add default via fe80::1 dev eth0
+        for i in 1 2 3 4 5 6 7 8 9; do
+            ip -6 addr show dev eth0 | grep -q temporary && break
+            sleep 0.2
+        done
+        ip -6 addr show dev eth0 | grep temporary
+        ip route get 2001:db8:2::7 | grep -v 'src 2001:db8:1::5 '
+    """
+    found = lab.observe(setup, ["2001:db8:2::7"])
+    assert found.host_address == "2001:db8:1::5" and "2001:db8:1::5/64" in found.text
+    assert lab.capture(found, "busybox").returncode == 0
+    assert seen_by_server("2001:db8:2::7") == "2001:db8:1::5"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ip addr change 192.0.2.5/24 dev eth0 valid_lft 500 preferred_lft 400",
+        "ip route replace default via 192.0.2.1 proto dhcp",
+        "ip route append default via 192.0.2.2 metric 700; ip addr add 192.0.2.77/24 dev eth0",
+        "ip link add later type bridge; ip link set eth1 up; ip addr add 2001:db8:1::9/64 dev eth0",
+        "ping -c 1 -W 1 192.0.2.1 > /dev/null || true",
+    ],
+)
+def test_what_does_not_matter_leaves_the_plan_as_it_is(lab, change):
+    before = lab.observe(PLAIN, ["198.51.100.7"])
+    assert lab.observe(PLAIN + change, ["198.51.100.7"]) == before
