@@ -3,6 +3,7 @@
 """A machine in a directory, for the tests of the capture image: sysfs, modules, programs, and what programs print."""
 
 import os
+import re
 import struct
 
 from ansible_collections.vmcore.kdump.plugins.module_utils import conf
@@ -74,7 +75,7 @@ class MachineHost(Host):
 
     def resolve(self, name):
         entries = [line.split() for line in self.read_text("/etc/hosts", "").split("\n")]
-        return [name] if ":" in name else [words[0] for words in entries if name in words]
+        return [name] if re.match("[0-9.]+$|.*:", name) else [words[0] for words in entries if name in words]
 
 
 class Machine:
