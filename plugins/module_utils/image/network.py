@@ -182,7 +182,7 @@ def _equal_hop(host: Any, address: str, route: Dict[str, Any]) -> Dict[str, Any]
 def _check_ipsec(host: Any, source: str, address: str) -> None:
     """The policy of the kernel that would apply (ip-xfrm(8)): one with a template encrypts what it lets through."""
     matching = []
-    for block in re.split(r"^(?=src )", host.run(["ip", "xfrm", "policy"], timeout=30).out, flags=re.M):
+    for block in re.split(r"\n(?=src )", host.run(["ip", "xfrm", "policy"], timeout=30).out):
         words = re.match(r"src (\S+) dst (\S+)(?:.*\n)\s+dir out (?:.*?priority (\d+))?", block)
         if words and _within(source, words.group(1)) and _within(address, words.group(2)):
             matching.append((int(words.group(3) or 0), "tmpl" in block))
