@@ -17,7 +17,8 @@ _KINDS = {
     "team": "a network team (teamd); a bond does the same without a daemon",
     "openvswitch": "an Open vSwitch", "vxlan": "a VXLAN", "geneve": "a Geneve tunnel", "wireguard": "WireGuard",
     "tun": "a tun or tap device of a program", "macvlan": "a macvlan", "macvtap": "a macvtap", "ipvlan": "an ipvlan",
-    "macsec": "MACsec", "ipoib": "IP over InfiniBand", "veth": "a virtual Ethernet pair (a container's)",
+    "macsec": "MACsec", "ipoib": "IP over InfiniBand", "infiniband": "IP over InfiniBand",
+    "veth": "a virtual Ethernet pair (a container's)",
     "dummy": "a dummy device", "dsa": "a port of a switch chip (DSA)", "ppp": "PPP", "xfrm": "IPsec (xfrm)",
     "vti": "IPsec (vti)", "vti6": "IPsec (vti6)", "wwan": "a cellular modem",
 }  # fmt: skip
@@ -127,23 +128,25 @@ class _Walk:
         permanent = self._permanent(name, link)
         self._own_address[name] = permanent
         others, _said = query(self._host, ["link", "show"])
-        same = [
-            other for other in others
-            if self._host.exists("/sys/class/net/%s/device" % other.get("ifname"))
-            and permanent in (other.get("permaddr"), other.get("address")) and other.get("ifname") != name
-        ]  # fmt: skip
-        if permanent and not same:
+        cards = [other for other in others if self._host.exists("/sys/class/net/%s/device" % other.get("ifname"))]
+        same = [card for card in cards if (self._told(card) or card.get("address")) == permanent]
+        if permanent and [card.get("ifname") for card in same] in ([], [name]):
             return "mac %s -" % permanent
         # Virtio devices are counted as they are found.
         place = re.sub(r"/virtio\d+", "/virtio*", device[len("/sys/devices/") :])
         return "path %s %s" % (place, self._text("/sys/class/net/%s/dev_port" % name) or "0")
 
     def _permanent(self, name: str, link: Dict[str, Any]) -> str:
-        """The MAC of the hardware, "" where it is not known. ip leaves it out where it is the one in use."""
-        found = link.get("permaddr") or link.get("linkinfo", {}).get("info_slave_data", {}).get("perm_hwaddr")
+        """The MAC of the hardware, "" where it is not known. ip tells it only where it is not the one in use."""
+        found = self._told(link)
         if not found and self._text("/sys/class/net/%s/addr_assign_type" % name) in (_PERMANENT, ""):
-            found = link.get("address")
-        return str(found) if found and re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", found) else ""
+            found = str(link.get("address", ""))
+        return found if re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", found) else ""
+
+    def _told(self, link: Dict[str, Any]) -> str:
+        """The MAC of the hardware where the kernel tells it beside the one in use."""
+        told = str(link.get("permaddr", ""))  # since Linux 5.6; before, of a bond's members only
+        return told or self._text("/sys/class/net/%s/bonding_slave/perm_hwaddr" % link.get("ifname"))
 
     def _drivers(self, devices: List[str]) -> None:
         modules, aliases = storage.drivers_of(self._host, devices)
