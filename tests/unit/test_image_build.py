@@ -19,7 +19,7 @@ from ansible_collections.vmcore.kdump.plugins.module_utils import layout
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
 from ansible_collections.vmcore.kdump.plugins.module_utils.image import build, contents, kernel, store
-from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Missing
 
 
 @pytest.fixture
@@ -330,6 +330,23 @@ def test_missing_programs_are_a_problem_but_not_in_check_mode(machine):
 def test_a_missing_library_is_named(machine):
     os.unlink(str(machine.root / "usr/lib64/libc.so.6"))
     assert "needs the library libc.so.6" in message(machine)
+
+
+def test_in_check_mode_what_the_play_would_have_brought_is_not_missed(machine):
+    """The ssh key and the server's are brought by propagate, which runs before."""
+    machine.write("/etc/hosts", "192.0.2.9 dumps\n")
+    machine.write("/usr/sbin/ip", "", 0o755)
+    machine.programs["ip"] = (0, "[]")
+    text = "ssh kdump@dumps\n"
+    assert "There is no ssh key" in message(machine, text)
+    machine.host.remove("/usr/sbin/ip")
+    assert decide(machine, text, check=True).changed
+    with pytest.raises(Missing):
+        decide(machine, text)
+    machine.write("/proc/sys/crypto/fips_enabled", "1\n")
+    with pytest.raises(KdumpError) as error:
+        decide(machine, text, check=True)
+    assert "FIPS" in str(error.value) and "There is no ssh key" in str(error.value)
 
 
 # --- digest and bytes ----------------------------------------------------------------------------------------------

@@ -149,10 +149,7 @@ def observe(host: Any, release: str, conf: Any, settings: Mapping[str, str]) -> 
         problems.of(kmod.require, modules, conf.get("extra_modules").split(), "extra_modules in kdump.conf")
     if modules is not None and targets:
         warnings += problems.of(_add_modules, host, modules, conf, targets, fence, content) or []
-    if problems.found:
-        raise KdumpError(problems.found + tools.missing)
-    if tools.missing:
-        raise Missing(tools.missing)
+    problems.end(tools.missing)
     content.text("etc/kdump/plan", _plan(release, conf, collecting, targets, fence, content, tools, starters))
     inputs = sorted(content.inputs.values())
     kernel_sha256 = contents.sha256_of(host, kernel_path)
@@ -172,8 +169,7 @@ def _targets(host: Any, conf: Any, settings: Mapping[str, str]) -> _Targets:
     root = None
     if conf.get("failure_action") == "dump_to_rootfs":
         root = problems.of(target.of_root, host, conf.get("path"), dict(settings))
-    if problems.found:
-        raise KdumpError(problems.found)
+    problems.end()
     named = {"dump": dump}
     if root is not None:
         named["root"] = root

@@ -5,9 +5,9 @@
 Each function puts its part into the contents and raises KdumpError with everything that is wrong with it.
 """
 
-from typing import Any, Callable, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence
 
-from ..problems import KdumpError, Problem, fail
+from ..problems import KdumpError, Missing, Problem, fail
 from . import collector, contents, firmware, init, kmod, network, target
 
 _FOLDERS = ("pre.d", "post.d", "emergency.d")
@@ -21,13 +21,23 @@ class Problems:
 
     def __init__(self) -> None:
         self.found: List[Problem] = []
+        self.missing: List[Problem] = []  # what earlier steps of a play would have brought
 
     def of(self, part: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return part(*arguments)
         except KdumpError as error:
-            self.found.extend(problem for problem in error.problems if problem not in self.found)
+            into = self.missing if isinstance(error, Missing) else self.found
+            into.extend(problem for problem in error.problems if problem not in into)
             return None
+
+    def end(self, missing: Sequence[Problem] = ()) -> None:
+        """KdumpError with everything, Missing where nothing else is wrong."""
+        missing = self.missing + [problem for problem in missing if problem not in self.missing]
+        if self.found:
+            raise KdumpError(self.found + missing)
+        if missing:
+            raise Missing(missing)
 
 
 def add_tools(
@@ -72,8 +82,7 @@ def add_hooks(host: Any, conf: Any, content: contents.Contents, tools: contents.
         problems.of(contents.hook, host, content, path, option)
     if paths or conf.get("failure_action") == "shell":
         tools.add_all_applets()
-    if problems.found:
-        raise KdumpError(problems.found)
+    problems.end()
 
 
 # --- targets -------------------------------------------------------------------------------------------------------
@@ -152,8 +161,7 @@ def fence_of(host: Any, conf: Any, settings: Mapping[str, str]) -> Optional[Fenc
         )
     problems = Problems()
     ways = [problems.of(_way_to, host, node, network.wants_dhcp(dict(settings))) for node in nodes]
-    if problems.found:
-        raise KdumpError(problems.found)
+    problems.end()
     words = [program, conf.get("fence_kdump_args")] + [way.address for way in ways]
     return Fence(program, " ".join(" ".join(words).split()), ways)
 
