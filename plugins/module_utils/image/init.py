@@ -40,7 +40,8 @@ kdump_pre='' kdump_post='' kdump_emergency=''
 failure_action=reboot      # reboot halt poweroff shell dump_to_rootfs
 final_action=reboot        # reboot halt poweroff
 device_limit=90            # seconds for the target's device to appear
-server_limit=180           # seconds for a server to answer
+server_limit=180           # seconds for a server to answer, and for a mount
+leave_limit=120            # seconds for each of the last writes to a target, which may have died
 hook_limit=900             # seconds for each of kdump_pre, kdump_post and the like
 stall_limit=1000           # seconds without any work of CPU, disk or network, after which nothing will come; hooks may wait
 starters=                  # files that nothing needs once the target is mounted
@@ -171,7 +172,7 @@ dump() {
 # --- the end ---
 finish() {
     say "final action: $1"
-    limited "$server_limit" sync
+    limited "$leave_limit" sync
     case $1 in
         shell)
             kill "$watcher" 2> /dev/null

@@ -153,9 +153,9 @@ mount_filesystem() {
 }
 
 unmount_target() {
-    limited "$server_limit" sync
+    limited "$leave_limit" sync
     [ -n "$target_mounted" ] || return 0
-    limited "$server_limit" umount /kdump 2> /dev/null || limited "$server_limit" mount -o remount,ro /kdump 2> /dev/null
+    limited "$leave_limit" umount /kdump 2> /dev/null || limited "$leave_limit" mount -o remount,ro /kdump 2> /dev/null
     target_mounted=
 }
 """

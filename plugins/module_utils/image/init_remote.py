@@ -21,6 +21,8 @@ try_share() {
     for version in ${versions:-none}; do
         given=$options
         [ "$version" = none ] || given=$options${options:+,}$version
+        now
+        [ "$hundredths" -lt "$share_limit" ] || return 1
         # Without -i mount looks for mount.nfs, which the kernel does not need when it is told addr=.
         limited 60 mount -i -t "$fstype" ${given:+-o "$given"} "$source" /kdump 2> /tmp/mount.log && return
     done

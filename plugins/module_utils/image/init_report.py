@@ -52,14 +52,20 @@ write_log() {
     while read -r line; do echo "$line"; done < /tmp/kdump.log
 }
 
-count_bytes() {
+# put_log: the log into its file, the size of the vmcore into /tmp/bytes.
+put_log() {
+    write_log > "$into/kexec-dmesg.log" || return 1
     for file in "$into/vmcore" "$into/vmcore-incomplete"; do
         # shellcheck disable=SC2012 # the one way to a size that every set of tools has; the name is ours
-        [ ! -e "$file" ] || bytes=$(ls -ln "$file" | { read -r _ _ _ _ size _ && echo "$size"; })
+        [ ! -e "$file" ] || ls -ln "$file" | { read -r _ _ _ _ size _ && echo "$size" > /tmp/bytes; }
     done
 }
 
-# save_report STATUS: kexec-dmesg.log and capture.json, beside whatever could be saved.
+put_capture() {
+    write_capture "$1" > "$into/capture-incomplete.json" && mv "$into/capture-incomplete.json" "$into/capture.json" && sync
+}
+
+# save_report STATUS: kexec-dmesg.log and capture.json, beside whatever could be saved. The target may have died.
 save_report() {
     describe_target
     [ -n "$into" ] || return 0
@@ -68,14 +74,17 @@ save_report() {
         put_on_server /tmp/kexec-dmesg.log kexec-dmesg.log
         phase log $?
         write_capture "$1" > /tmp/capture.json
-        put_on_server /tmp/capture.json capture.json || say "capture.json could not be sent"
-        return
+        put_on_server /tmp/capture.json capture.json
+        written=$?
+    else
+        echo 0 > /tmp/bytes
+        limited "$leave_limit" put_log
+        phase log $?
+        read -r bytes < /tmp/bytes
+        limited "$leave_limit" put_capture "$1"
+        written=$?
     fi
-    write_log > "$into/kexec-dmesg.log"
-    phase log $?
-    count_bytes
-    write_capture "$1" > "$into/capture-incomplete.json" && mv "$into/capture-incomplete.json" "$into/capture.json"
-    sync
+    [ $written = 0 ] || say "capture.json could not be written to the target"
 }
 
 # mount_report: the file system that the host looks for reports on; $report_at says whether it is the target itself.
@@ -107,7 +116,7 @@ report_failure() {
     fi
     message=$why
     write_log > "$into/kexec-dmesg.log"
-    write_capture "$1" > "$into/capture.json"
+    write_capture "$1" > "$into/capture-incomplete.json" && mv "$into/capture-incomplete.json" "$into/capture.json"
     save_dmesg_here || say "vmcore-dmesg.txt could not be saved on the host"
     sync
 }
