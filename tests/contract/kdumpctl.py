@@ -32,6 +32,18 @@ WantedBy=multi-user.target
 UNIT_EL9 = UNIT.replace(
     'ExecCondition=/bin/sh -c \'grep -q -e "crashkernel" -e "fadump" /proc/cmdline\'\n', ""
 ).replace("[Service]", "ConditionKernelCommandLine=crashkernel\n[Service]")
+# Of install() in dracut/99kdumpbase/module-setup.sh: the lines that contract/bin/kdumpctl goes by.
+SETUP = """\
+install() {
+    inst "/bin/dd" "/bin/dd"
+    inst "/bin/date" "/bin/date"
+    inst "/bin/sync" "/bin/sync"
+    inst "/bin/stat" "/bin/stat"
+    inst "/sbin/makedumpfile" "/sbin/makedumpfile"
+    inst "/lib/kdump/kdump-lib-initramfs.sh" "/lib/kdump-lib-initramfs.sh"
+    inst "$moddir/kdump.sh" "/usr/bin/kdump.sh"
+}
+"""
 MOUNTINFO = """\
 22 1 253:0 / / rw,relatime - xfs /dev/mapper/rhel-root rw
 23 22 252:1 / /boot rw,relatime - xfs /dev/vda1 rw
@@ -53,6 +65,7 @@ class KdumpctlHost(ContractHost):
             "/etc/vconsole.conf": "KEYMAP=us\n",
             "/usr/lib/systemd/system/kdump.service": UNIT,
             "/usr/lib/dracut/modules.d/99kdumpbase/kdump.sh": "ssh -q $_ssh_opts\n",
+            "/usr/lib/dracut/modules.d/99kdumpbase/module-setup.sh": SETUP,
             "/usr/sbin/mkdumprd": "#!/bin/bash\n",
             "/usr/lib/kdump/kdump-lib.sh": 'out+="rd.systemd.gpt_auto=no "\n',
             "/lib/modules/%s/modules.dep"

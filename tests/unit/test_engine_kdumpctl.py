@@ -424,6 +424,7 @@ FORGOTTEN = {
     "the core collector": ("sbin/makedumpfile", ""),
     "its own script": ("usr/bin/kdump.sh", ""),
     "a hook": ("usr/local/bin/hook", "kdump_pre /usr/local/bin/hook\n"),
+    "a hook for what fails": ("usr/local/bin/hook", "kdump_emergency /usr/local/bin/hook\n"),
     "a module": ("usr/lib/modules/%s/nfs.ko" % RELEASE, "extra_modules nfs\n"),
 }
 
@@ -443,6 +444,18 @@ def test_an_image_that_dracut_has_left_something_out_of_is_none(host, name):
     assert host.read(IMAGE) == image
     assert host.read_text(layout.CONF) == contract.CONF
     assert arm(host) == []
+
+
+def test_what_this_releases_script_does_not_install_is_not_missed(host):
+    """EL 8: stat came with kexec-tools 2.0.23."""
+    setup = "/usr/lib/dracut/modules.d/99kdumpbase/module-setup.sh"
+    arm(host)
+    host.put(setup, "".join(line for line in contract.SETUP.splitlines(True) if "stat" not in line))
+    host.world("dracut", "forgets usr/bin/stat\n")
+    assert build(host)
+    host.put(setup, contract.SETUP)
+    host.world("dracut", "forgets usr/bin/stat\n")
+    assert "its image lacks stat" in failure(lambda: build(host))
 
 
 def test_an_image_that_cannot_be_looked_into_is_judged_by_what_dracut_said(host):

@@ -13,8 +13,10 @@ from ..conf import Conf
 from ..image import kmod
 from .kdumpctl_check import nfs_source
 
-# install() in dracut/99kdumpbase/module-setup.sh of kdump-utils 1.0.61.
-_ALWAYS = ("etc/kdump.conf", "kdump.sh", "kdump-lib-initramfs.sh", "makedumpfile", "dd", "date", "sync", "stat")
+# What install() of this script puts there says the host's own: EL 8's kdump.sh may do without stat, newer ones may not.
+_SETUP = "/usr/lib/dracut/modules.d/*kdumpbase/module-setup.sh"
+_INSTALLS = re.compile(r'^\s*inst "(?:[^"]*/)?([^"/]+)"', re.MULTILINE)
+_NEEDED = ("kdump.sh", "kdump-lib-initramfs.sh", "makedumpfile", "dd", "date", "sync", "stat")
 _HOOKS = ("kdump_pre", "kdump_post", "kdump_emergency", "extra_bins")
 _PACKED = ("squash-root.img", "squashfs-root.img", "erofs-root.img")
 _NOT_INSTALLED = re.compile(r"dracut-install: ERROR: installing '([^']*)'")
@@ -41,7 +43,10 @@ def lacking(host: Any, conf: Conf, release: str, image: str, said: List[str]) ->
 
 def _wanted(host: Any, conf: Conf) -> List[str]:
     """By their paths; what counts is the last part, for the image's folders are not always the host's."""
-    found = list(_ALWAYS) + conf.get("core_collector").split()[:1]
+    installed = {name for path in host.glob(_SETUP) for name in _INSTALLS.findall(host.read_text(path, ""))}
+    found = (
+        ["etc/kdump.conf"] + [name for name in _NEEDED if name in installed] + conf.get("core_collector").split()[:1]
+    )
     for option in _HOOKS:
         found += conf.get(option).split()
     for folder in ("pre.d", "post.d"):
