@@ -64,7 +64,17 @@ def test_options_of_modprobe_d_with_the_first_directory_winning(machine):
     machine.write("/usr/lib/modprobe.d/a.conf", "options virtio_blk hidden=1\n")
     machine.write("/usr/lib/modprobe.d/b.conf", "options virtio_blk c=3\noptions fat\n")
     modules = kmod.Modules(machine.host, RELEASE).load_order(["virtio_blk", "fat"])
-    assert [module.options for module in modules] == ["a=1 b=2 c=3", ""]
+    assert [module.options for module in modules] == ["a=1   b=2 c=3", ""]
+
+
+def test_options_are_carried_as_they_stand(machine):
+    machine.write("/etc/modprobe.d/a.conf", 'options fat name="two  words" x=1\noptions fat y=2 \n')
+    assert kmod.Modules(machine.host, RELEASE).load_order(["fat"])[0].options == 'name="two  words" x=1 y=2'
+
+
+def test_soft_dependencies_of_modprobe_d_count_as_well(machine):
+    machine.write("/etc/modprobe.d/a.conf", "# softdep fat pre: xfs\nsoftdep fat pre: raid1 \\\n post: virtio-blk\n")
+    assert order(machine, "fat") == ["md_mod", "raid1", "fat", "virtio_blk"]
 
 
 DATA = b"\x7fELF" + b"module" * 1000

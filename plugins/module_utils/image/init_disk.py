@@ -30,7 +30,7 @@ load_modules() {
     while read -r module parameters; do
         gzip -dc < "/usr/lib/kdump/$module.ko.gz" > /tmp/module.ko || say "the module $module cannot be unpacked"
         parameters_of "$module"
-        # What modprobe.d says may hold quotation marks, which insmod is given as they stand.
+        # Quotation marks are for the kernel, to which insmod hands its words as one line.
         # shellcheck disable=SC2086 # several parameters are several words
         insmod /tmp/module.ko $parameters $given || say "the module $module does not load"
         rm /tmp/module.ko "/usr/lib/kdump/$module.ko.gz"

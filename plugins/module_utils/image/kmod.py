@@ -55,8 +55,9 @@ class Modules:
         self._depends = _parse_dep(self._text("modules.dep"))
         self._builtin = {name_of(line) for line in self._text("modules.builtin").split("\n") if line}
         self._aliases = [line for line in self._text("modules.alias").split("\n") if line.startswith("alias ")]
-        self._soft = _parse_softdep(self._text("modules.softdep"))
-        self._options = _parse_options(host)
+        config = _config(host)
+        self._soft = _parse_softdep(self._text("modules.softdep") + "\n" + config)
+        self._options = _parse_options(config)
         if not self._depends and not self._builtin:
             raise fail(
                 "Nothing is known about the modules of kernel %s: %s/modules.dep is missing." % (release, self._folder),
@@ -141,7 +142,7 @@ def _parse_dep(text: str) -> Dict[str, List[str]]:
 
 
 def _parse_softdep(text: str) -> Dict[str, _Soft]:
-    """modules.softdep: `softdep NAME pre: a b post: c`; what stands before a label counts for nothing (libkmod)."""
+    """modules.softdep and modprobe.d: `softdep NAME pre: a b post: c`; what stands before a label counts for nothing (libkmod)."""
     found: Dict[str, _Soft] = {}
     for line in text.split("\n"):
         words = line.split()
@@ -157,20 +158,24 @@ def _parse_softdep(text: str) -> Dict[str, _Soft]:
     return found
 
 
-def _parse_options(host: Any) -> Dict[str, str]:
-    """The `options` lines of modprobe.d(5); a file name in an earlier directory hides those in later ones."""
+def _config(host: Any) -> str:
+    """The lines of modprobe.d(5), each in one piece; a file name in an earlier directory hides those in later ones."""
     files: Dict[str, str] = {}
     for folder in _MODPROBE_FOLDERS:
         for name in host.listdir(folder):
             if name.endswith(".conf"):
                 files.setdefault(name, folder + "/" + name)
+    return "\n".join(host.read_text(files[name], "").replace("\\\n", " ") for name in sorted(files))
+
+
+def _parse_options(config: str) -> Dict[str, str]:
+    """`options NAME PARAMETERS`, which the kernel is given as they stand: it knows quotation marks (kernel/params.c)."""
     found: Dict[str, List[str]] = {}
-    for name in sorted(files):
-        for line in host.read_text(files[name], "").replace("\\\n", " ").split("\n"):
-            words = line.split()
-            if len(words) > 2 and words[0] == "options":
-                found.setdefault(normal(words[1]), []).extend(words[2:])
-    return {name: " ".join(words) for name, words in found.items()}
+    for line in config.split("\n"):
+        words = line.split(None, 2)
+        if len(words) == 3 and words[0] == "options":
+            found.setdefault(normal(words[1]), []).append(words[2].strip())
+    return {name: " ".join(parameters) for name, parameters in found.items()}
 
 
 def unpack(host: Any, path: str) -> bytes:
