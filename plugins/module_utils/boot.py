@@ -337,9 +337,11 @@ def _remove_all(host: Any) -> List[Step]:
     folders += [layout.STATE_DIR, layout.RUN_DIR]
     for folder in folders:
         inside = [folder + "/" + name for name in host.listdir(folder)]
-        paths += [path for path in inside if not host.is_dir(path)]
+        paths += [path for path in inside if not host.is_dir(path) and path != layout.RECEIVER]
     present = [path for path in paths if host.exists(path) or host.readlink(path) is not None]
     steps = [_remove(host, path) for path in present]
+    if host.exists(layout.RECEIVER):  # this host is a dump server as well
+        folders = folders[1:]
     left = [folder for folder in folders if host.is_dir(folder)]
     if left:
         steps.append(Step("remove the directories " + " ".join(left), lambda target: _remove_folders(target, left)))

@@ -19,6 +19,7 @@ LOADED = RUN_DIR + "/loaded.json"  # what was loaded last; under /run, because a
 LOADED_REBOOT = RUN_DIR + "/loaded-reboot.json"  # the same of the kernel that kexec_reboot is to jump to
 LOCK = "/run/vmcore-kdump.lock"  # not in /run/lock, where everybody may write on Debian
 PROGRAM = "/usr/local/lib/vmcore-kdump/kdump.pyz"
+RECEIVER = "/usr/local/lib/vmcore-kdump/receive.pyz"  # on a dump server, which may be armed itself
 UNIT_NAME = "vmcore-kdump.service"
 UNIT = "/etc/systemd/system/" + UNIT_NAME
 UNIT_LINK = "/etc/systemd/system/multi-user.target.wants/" + UNIT_NAME

@@ -26,6 +26,7 @@ class SshServer:
         self.settings = list(settings)
         self.user = getpass.getuser()
         self.process = None
+        self.popen_prefix = []  # what runs sshd elsewhere than here
         self.port = 0
         self.key_of("server")
         self.sftp_server = next((path for path in SFTP_SERVERS if os.path.exists(path)), "internal-sftp")
@@ -45,21 +46,24 @@ class SshServer:
         keys = self.folder / "authorized_keys"
         keys.write_text("".join(line + "\n" for line in authorized))
         keys.chmod(0o600)
-        with contextlib.closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
         if os.geteuid() == 0:
             os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # sshd's own, which its unit makes
         config = self.folder / "sshd_config"
         lines = [
-            "Port %d" % self.port, "ListenAddress 127.0.0.1", "HostKey %s" % self.key_of("server"),
-            "PidFile none", "AuthorizedKeysFile %s" % keys, "StrictModes no", "UsePAM no", "PermitRootLogin yes",
-            "PasswordAuthentication no", "Subsystem sftp %s" % self.sftp_server,
+            "HostKey %s" % self.key_of("server"), "PidFile none", "AuthorizedKeysFile %s" % keys, "StrictModes no",
+            "UsePAM no", "PermitRootLogin yes", "PasswordAuthentication no", "Subsystem sftp %s" % self.sftp_server,
         ]  # fmt: skip
         config.write_text("".join(line + "\n" for line in lines + self.settings))
-        # Its log goes to the file: a pipe that nobody reads would stop it.
+        self.start_with(["-f", str(config)])
+
+    def start_with(self, arguments):
+        with contextlib.closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        # Its log goes to a file: a pipe that nobody reads would stop it.
         with (self.folder / "sshd.log").open("wb") as log:
-            argv = [sshd_path(), "-D", "-e", "-f", str(config)]
+            listen = ["-p", str(self.port), "-o", "ListenAddress=127.0.0.1"]
+            argv = [*self.popen_prefix, sshd_path(), "-D", "-e", *listen, *arguments]
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         known = self.public("server").split()
         (self.folder / "known_hosts").write_text("[127.0.0.1]:%d %s %s\n" % (self.port, known[0], known[1]))

@@ -159,6 +159,14 @@ def test_absent_leaves_nothing(host, tmp_path):
     assert not kexec.is_loaded(host) and not boot.decide(host, "absent", PYTHON).changed
 
 
+def test_absent_leaves_a_dump_server_what_it_needs(host):
+    bring(host, "present")
+    host.put(layout.RECEIVER, b"its program")
+    bring(host, "absent")
+    assert host.read(layout.RECEIVER) == b"its program" and not host.exists(layout.PROGRAM)
+    assert not boot.decide(host, "absent", PYTHON).changed
+
+
 def test_absent_sweeps_up_what_killed_runs_left(host):
     left = [host.temporary(path) for path in FILES + [layout.CONF, layout.SYSCONFIG, layout.TRIGGERS]]
     for path in left:

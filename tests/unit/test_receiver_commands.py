@@ -143,7 +143,7 @@ FOLDERS = {
     "2026-11-24-10:00:00": False, "10.0.0-2026-11-24-10:00:00": False, "10.0.0.256-2026-11-24-10:00:00": False,
     ".-2026-11-24-10:00:00": False, "..-2026-11-24-10:00:00": False, ":-2026-11-24-10:00:00": False, F + "-": False,
     F + "-1000": False, F + "x": False, "x" + F: False, "10.0.0.1-2026-11-24": False, F + "\n": False, "kdump-test-": False,
-    "kdump-test-1-2x": False, "10.0.0.1-٢٠٢٦-11-24-10:00:00": False, ".ssh": False, "tmp.aB3dE6gH9j": False, "": False,
+    "kdump-test-1-2x": False, "10.0.0.1-\u0662026-11-24-10:00:00": False, ".ssh": False, "tmp.aB3dE6gH9j": False, "": False,
 }  # fmt: skip
 
 
