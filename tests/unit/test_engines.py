@@ -263,8 +263,8 @@ def test_what_linux_system_roles_variables_mean_to_kdumpctl(host):
     assert "conf" in judge(host, "kdumpctl", conf=wanted, crashkernel="auto").differs
     with pytest.raises(KdumpError, match="overwrite"):
         judge(host, "kdumpctl", conf=wanted, crashkernel="256M")
-    with pytest.raises(KdumpError, match="dracut_args"):
-        judge(host, "native", conf=wanted)
+    with pytest.raises(KdumpError, match="dracut_args: the native engine does not know what to do with --add"):
+        judge(host, "native", conf=dict(wanted, dracut_args="--add nfs"))
 
 
 def test_a_reservation_of_ones_own_lasts_and_absent_takes_back_what_that_took(host):

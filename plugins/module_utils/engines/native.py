@@ -7,7 +7,19 @@ driver.py says what each function is for.
 
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from .. import boot, conf, conf_directives, crashkernel, kexec, kexec_state, layout, reservation, sysconfig, wishes
+from .. import (
+    boot,
+    conf,
+    conf_directives,
+    conf_dracut,
+    crashkernel,
+    kexec,
+    kexec_state,
+    layout,
+    reservation,
+    sysconfig,
+    wishes,
+)
 from ..image import build, store
 from ..plan import Plan, Step
 from ..problems import KdumpError, Parts, Problem
@@ -24,7 +36,9 @@ def configuration(host: Any) -> Configuration:
     parts = Parts()
     text = parts.of(None, _conf_text, host)
     settings = parts.of({}, kexec.settings, host)
-    return Configuration(text, conf.parse(text or ""), settings, parts.errors)
+    found = conf.parse(text or "")
+    found = found._replace(warnings=found.warnings + conf_dracut.judge(found.get("dracut_args")).warnings)
+    return Configuration(text, found, settings, parts.errors)
 
 
 def _conf_text(host: Any) -> Optional[str]:
@@ -106,12 +120,8 @@ def recommended(host: Any) -> Optional[Recommendation]:
 
 def expected(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Any]:
     options = {conf_directives.canonical(str(name)): value for name, value in (wanted.get("conf") or {}).items()}
-    problems = []
-    if options.get("dracut_args"):
-        problems.append(Problem(
-            "dracut_args (kdump_dracut_args) has no effect with the native engine, which does not use dracut.",
-            "Remove it; extra_bins and extra_modules bring programs and modules into the capture image.", "dracut_args",
-        ))  # fmt: skip
+    words = options.get("dracut_args") or ""
+    problems = conf_dracut.judge(" ".join(map(str, words)) if isinstance(words, list) else str(words)).problems
     if str(options.get("auto_reset_crashkernel", "no")).lower() not in ("no", "false"):
         problems.append(Problem(
             "auto_reset_crashkernel (kdump_auto_reset_crashkernel) cannot be true with the native engine, which never "
