@@ -532,6 +532,11 @@ def test_a_tap_device_and_the_host_itself_are_refused(lab):
         lab.observe("ip link set eth0 up", ["198.51.100.7"])
     with pytest.raises(problems.KdumpError, match="by an encapsulation"):
         lab.observe(PLAIN + "ip route add 10.1.0.0/24 encap ip id 5 dst 192.0.2.8 dev eth0", ["10.1.0.1"])
+    policy = (
+        "ip xfrm policy add src 192.0.2.0/24 dst 198.51.100.0/24 dir out tmpl src 192.0.2.5 dst 198.51.100.1 proto esp"
+    )
+    with pytest.raises(problems.KdumpError, match="is encrypted by IPsec"):
+        lab.observe(PLAIN + policy + " mode tunnel", ["198.51.100.7"])
 
 
 def test_a_temporary_address_is_no_source(lab):

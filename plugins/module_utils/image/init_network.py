@@ -197,18 +197,20 @@ bring_up_network() {
     quiet_ipv6 all
     quiet_ipv6 default
     net link set dev lo up
-    network_result=0
+    network_failed=
     while read -r step words; do
         case $network_done in *"<$step $words>"*) continue ;; esac
         set -f # the words of a line are no patterns
         # shellcheck disable=SC2086
         set -- $words
         set +f
+        case $network_failed in *"<$1>"*) continue ;; esac
         network_step "$step" "$@" && network_done="$network_done<$step $words>" && continue
-        # A card that is missing may be one of a bond; without a link, an address or a route nothing can be reached.
-        case $step in link | address | route | dhcp) network_result=1 && break ;; esac
+        # A card that is missing may be one of a bond; a device without a link, an address or a route reaches nothing.
+        case $step in link | address | route | dhcp) network_failed="$network_failed<$1>" ;; esac
     done < "$network_plan"
-    [ $network_result != 0 ] || network_is_up=1
+    [ -z "$network_failed" ] && network_is_up=1
+    network_result=$?
     phase network $network_result
     return $network_result
 }
