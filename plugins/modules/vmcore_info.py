@@ -24,6 +24,13 @@ options:
     type: list
     elements: path
     default: [/var/crash]
+  server:
+    description:
+      - Whether O(paths) are directories of a dump server, which hold a directory for each host (see the role
+        P(vmcore.kdump.server#role)). Their dumps lie one level deeper, and RV(vmcores[].sender) says whose each one is.
+      - Links in there are not followed, for they may be a host's.
+    type: bool
+    default: false
   deep:
     description:
       - Check the place of every single page in the file, and the bytes of 1024 evenly spaced ones.
@@ -47,6 +54,12 @@ EXAMPLES = r"""
 - name: List what has been dumped
   vmcore.kdump.vmcore_info:
   register: dumps
+
+- name: List what has arrived on a dump server
+  vmcore.kdump.vmcore_info:
+    paths: /srv/vmcore-kdump
+    server: true
+  register: arrived
 
 - name: Verify one vmcore page by page
   vmcore.kdump.vmcore_info:
@@ -74,6 +87,10 @@ vmcores:
       description: The file.
       type: str
       sample: /var/crash/127.0.0.1-2026-11-24-10:00:00/vmcore
+    sender:
+      description: The host whose directory it lies in, with O(server=true); empty without.
+      type: str
+      sample: web1.example.org
     verdict:
       description:
         - V(complete); V(incomplete), part of it was never written or is gone; V(broken), it contradicts itself or is no
@@ -211,7 +228,7 @@ from ansible_collections.vmcore.kdump.plugins.module_utils.vmcore.search import 
 
 def report(host: Host, params: Dict[str, Any]) -> Dict[str, Any]:
     """The module's results."""
-    return {"vmcores": vmcores(host, params["paths"], params["deep"])}
+    return {"vmcores": vmcores(host, params["paths"], params["deep"], params["server"])}
 
 
 def main() -> None:
@@ -219,6 +236,7 @@ def main() -> None:
     run_info(
         {
             "paths": {"type": "list", "elements": "path", "default": ["/var/crash"]},
+            "server": {"type": "bool", "default": False},
             "deep": {"type": "bool", "default": False},
         },
         report,

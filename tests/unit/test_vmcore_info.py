@@ -77,6 +77,23 @@ def test_what_lies_beside_is_reported(host):
     json.dumps(found)
 
 
+def test_a_dump_server_has_a_directory_for_each_host(host):
+    for path in ("/srv/web1/10.0.0.1-x/vmcore.flat", "/srv/web2/10.0.0.2-x/vmcore-incomplete", "/srv/web2/vmcore"):
+        put(host, path, build.flat(build.kdump()))
+    put(host, "/etc/secret/vmcore")
+    host.symlink("/etc/secret", "/srv/web2/10.0.0.2-y")
+    host.symlink("/etc/secret", "/srv/web3")
+    host.symlink("/etc/secret/vmcore", "/srv/web2/10.0.0.2-x/vmcore")
+    put(host, "/etc/secret/capture.json", "{}")
+    host.symlink("/etc/secret/capture.json", "/srv/web1/10.0.0.1-x/capture.json")
+    found = vmcores(host, ["/srv/", "/gone"], False, server=True)
+    assert {each["path"]: each["sender"] for each in found} == {
+        "/srv/web1/10.0.0.1-x/vmcore.flat": "web1", "/srv/web2/10.0.0.2-x/vmcore-incomplete": "web2", "/srv/web2/vmcore": "web2",
+    }  # fmt: skip
+    assert [each["capture"] for each in found] == [None] * 3
+    assert {each["sender"] for each in vmcores(host, ["/srv/web1"], False)} == {""}
+
+
 def test_kdump_tools_files(host):
     put(host, "/c/202611241000/dump.202611241000.gz", gzip.compress(build.flat(build.kdump())))
     put(host, "/c/202611241000/dmesg.202611241000", PANIC)

@@ -23,12 +23,17 @@ CAPTURE = "capture.json"
 CAPTURE_LIMIT = 1 << 20
 
 
-def vmcores(host: Any, paths: List[str], deep: bool) -> List[Dict[str, Any]]:
-    """Every dump under `paths` by the time of its crash, those of no known time last.
+def vmcores(host: Any, paths: List[str], deep: bool, server: bool = False) -> List[Dict[str, Any]]:
+    """Every dump under `paths` by the time of its crash, those of no known time last; `sender` says whose it is.
 
-    Raises KdumpError for each path that names a dump that is not there.
+    server: `paths` hold a directory for each host, with its dumps. Raises KdumpError for each path that names a dump
+    that is not there.
     """
-    found = [describe(host, path, deep) for path in find(host, paths)]
+    if server:
+        senders = on_server(host, paths)
+    else:
+        senders = dict.fromkeys(find(host, paths), "")
+    found = [dict(describe(host, path, deep), sender=sender) for path, sender in senders.items()]
     return sorted(found, key=lambda each: (each["crash_epoch"] is None, each["crash_epoch"] or 0, each["path"]))
 
 
@@ -50,6 +55,19 @@ def find(host: Any, paths: List[str]) -> List[str]:
     if problems:
         raise KdumpError(problems)
     return sorted(set(found))
+
+
+def on_server(host: Any, roots: List[str]) -> Dict[str, str]:
+    """The dumps below the directories of hosts, and the names of these. A host may have put links there: none counts."""
+    found: Dict[str, str] = {}
+    for root in roots:
+        for name in host.listdir(root):
+            own = root.rstrip("/") + "/" + name
+            for path in in_directory(host, own) if host.readlink(own) is None else []:
+                folder = path.rpartition("/")[0]
+                if host.readlink(path) is None and host.readlink(folder) is None:
+                    found[path] = name
+    return found
 
 
 def in_directory(host: Any, path: str) -> List[str]:
@@ -93,7 +111,9 @@ def dmesg_names(name: str) -> List[str]:
 
 
 def beside(host: Any, folder: str, names: Any) -> str:
-    return next((each for each in ("%s/%s" % (folder, name) for name in names) if host.is_file(each)), "")
+    """The first of these files that is there; no link to one, which whoever could write there may have made."""
+    paths = ["%s/%s" % (folder, name) for name in names]
+    return next((path for path in paths if host.is_file(path) and host.readlink(path) is None), "")
 
 
 def tail(host: Any, path: str, limit: int) -> bytes:
