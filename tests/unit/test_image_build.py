@@ -18,7 +18,7 @@ from image_host import PCI, RELEASE, UUID, Machine, conf_of
 from ansible_collections.vmcore.kdump.plugins.module_utils import layout
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
-from ansible_collections.vmcore.kdump.plugins.module_utils.image import build, contents, kernel, store
+from ansible_collections.vmcore.kdump.plugins.module_utils.image import build, contents, kernel, network, store, target
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Missing
 
 
@@ -239,6 +239,117 @@ def test_dump_to_rootfs_brings_the_way_to_the_root(two_disks):
     assert (settings_of(files, "dump")["directory"], settings_of(files, "dump")["uuid"]) == ("x", OTHER_UUID)
     assert (settings_of(files, "root")["directory"], settings_of(files, "root")["uuid"]) == ("dump/x", UUID)
     assert settings_of(files, "root")["starters"] == ""
+
+
+# --- targets behind a network --------------------------------------------------------------------------------------
+class Way:
+    """What network.observe() finds in place of the real network."""
+
+    text = "nic eth0 mac 52:54:00:00:00:01 -\nnamed 10.0.0.2\n"
+
+    def observe(self, host, addresses, dhcp):
+        programs = [("ip", "iproute2")] + ([("udhcpc", "busybox")] if dhcp else [])
+        return network.Network(
+            addresses[0], "10.0.0.2", self.text, ["fat"], [], programs, [("etc/kdump/x", b"x", 0o755)]
+        )
+
+
+@pytest.fixture
+def way(machine, monkeypatch):
+    found = Way()
+    monkeypatch.setattr(network, "observe", found.observe)
+    monkeypatch.setattr(
+        machine.host, "resolve", lambda name: {"node": ["10.0.0.3"], "server": ["10.0.0.1"]}.get(name, [])
+    )
+    for name in ("ip", "ssh", "dd", "ssh-keygen", "cat"):
+        machine.write("/usr/bin/" + name, machine.host.read("/usr/bin/mount") + name.encode(), 0o755)
+    return found
+
+
+def target_of(kind, files=(), **settings):
+    """A target as target.of_conf() would find it."""
+    found = network.observe(None, ["10.0.0.1"], False)
+    named = target.values(kind=kind, **settings)
+    programs = [("ssh", "openssh-client")] if kind == "ssh" else [("mount", "util-linux")]
+    return target.Target(kind, named, [], [], [], programs, found, list(files), "", {"kind": kind})
+
+
+@pytest.fixture
+def ssh_machine(machine, way, monkeypatch):
+    machine.way = way
+    machine.key = b"a secret"
+
+    def of_conf(host, conf, settings):
+        files = [target.File("etc/kdump/ssh/key", machine.key, 0o600), target.File("etc/passwd", "/etc/passwd", 0o644)]
+        return target_of(
+            "ssh", files, user="u", server="10.0.0.1", server_name="[server]:2222", port="2222", directory="d"
+        )
+
+    machine.write("/etc/passwd", "root:x:0:0::/:/bin/sh\n")
+    monkeypatch.setattr(target, "of_conf", of_conf)
+    return machine
+
+
+def test_an_ssh_target_brings_all_that_the_login_takes(ssh_machine):
+    manifest, files = built(ssh_machine)
+    found = settings_of(files, "dump")
+    assert found["ssh_options"].split()[:7] == "-F /dev/null -T -i /etc/kdump/ssh/key -p 2222".split()
+    assert "HostKeyAlias=[server]:2222" in found["ssh_options"].split()
+    assert (found["kind"], found["user"], found["server"], found["report_at"]) == ("ssh", "u", "10.0.0.1", "report")
+    assert files["etc/kdump/network"] == Way.text.encode() and files["etc/kdump/x"] == b"x"
+    assert files["etc/kdump/ssh/key"] == b"a secret" and files["etc/passwd"].startswith(b"root:")
+    assert {"usr/bin/ssh", "usr/bin/dd", "usr/bin/ip"} <= set(files) and files["usr/bin/dd"].endswith(b"dd")
+    assert files["etc/kdump/modules"] == b"fat\n" and files["etc/kdump/modules-report"] == b"virtio_pci\nvirtio_blk\n"
+    assert manifest.target == {"kind": "ssh"} and not (ssh_machine.root / "var/crash").exists()
+
+
+def test_what_a_login_takes_is_in_the_digest(ssh_machine):
+    digests = {built(ssh_machine)[0].digest}
+    ssh_machine.key = b"another secret"
+    digests.add(built(ssh_machine)[0].digest)
+    ssh_machine.way.text += "route eth0 10.1.0.0/16 10.0.0.254 - -\n"
+    digests.add(built(ssh_machine)[0].digest)
+    ssh_machine.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\n")
+    digests.add(built(ssh_machine)[0].digest)
+    assert len(digests) == 4
+
+
+@pytest.mark.parametrize(
+    "given, command",
+    [("scp", "cat"), ("scp -C", "cat"), ("cat", "cat"), ("makedumpfile -F -d 31", "makedumpfile -d 31")],
+)
+def test_collectors_over_ssh(ssh_machine, given, command):
+    text = "ssh u@server\ncore_collector %s\n" % given
+    assert settings_of(built(ssh_machine, text)[1], "dump")["core_collector"] == command
+
+
+def test_the_hosts_own_mount_replaces_busyboxs_where_a_target_asks_for_it(machine, way, monkeypatch):
+    monkeypatch.setattr(target, "of_conf", lambda *given: target_of("nfs", source="10.0.0.1:/x"))
+    _manifest, files = built(machine, "extra_bins /usr/bin/lvm\n")
+    assert (
+        files["usr/bin/mount"] == machine.host.read("/usr/bin/mount") and files["usr/bin/umount"] == b"/usr/bin/busybox"
+    )
+
+
+# --- the cluster ---------------------------------------------------------------------------------------------------
+FENCE = "fence_kdump_nodes node 10.0.0.4\nfence_kdump_args -p 7410 -f auto\n"
+
+
+def test_the_cluster_is_told_by_addresses(machine, way, monkeypatch):
+    monkeypatch.setattr(machine.host, "resolve", lambda name: ["10.0.0.3"] if name == "node" else [name])
+    machine.write("/usr/libexec/fence_kdump_send", machine.host.read("/usr/bin/mount"), 0o755)
+    _manifest, files = built(machine, FENCE)
+    found = settings_of(files, "dump")
+    assert found["fence"] == "/usr/libexec/fence_kdump_send -p 7410 -f auto 10.0.0.3 10.0.0.4"
+    assert files["etc/kdump/network-fence"] == 2 * Way.text.encode() and "etc/kdump/network" not in files
+    assert {"usr/libexec/fence_kdump_send", "usr/bin/ip"} <= set(files)
+    assert b"fat\n" in files["etc/kdump/modules"] and found["kind"] == "filesystem"
+
+
+def test_a_cluster_that_cannot_be_told_is_refused(machine, way):
+    assert "Install the package fence-agents-kdump" in message(machine, FENCE)
+    machine.write("/usr/sbin/fence_kdump_send", machine.host.read("/usr/bin/mount"), 0o755)
+    assert "The cluster node 10.0.0.4 has no address" in message(machine, FENCE)
 
 
 # --- reports of failures -------------------------------------------------------------------------------------------

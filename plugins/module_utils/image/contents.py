@@ -70,6 +70,12 @@ class Contents:
             digest, source, data = sha256_of(self._host, content), content, None
         self.inputs[name] = Input(name, stat.S_IFREG | mode, source, data, digest)
 
+    def forget_link(self, name: str, target: str) -> None:
+        """Take a symbolic link out again, if it leads there."""
+        present = self.inputs.get(name)
+        if present is not None and present.mode == stat.S_IFLNK | 0o777 and present.data == target.encode():
+            del self.inputs[name]
+
     def file(self, path: str, mode: int) -> None:
         """A file of the host at its own place, and a symbolic link where the host reaches it by one."""
         real = self._host.realpath(path)
@@ -193,6 +199,8 @@ class Tools:
                 )
             )
             return
+        if own and self.busybox:
+            self._contents.forget_link("usr/bin/" + name, "/" + place(self.busybox))
         self._contents.program(path)
 
     def add_all_applets(self) -> None:
