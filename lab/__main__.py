@@ -3,6 +3,7 @@
 """python3 -m lab COMMAND: see README.md beside this file."""
 
 import argparse
+import ipaddress
 import os
 import pathlib
 import re
@@ -33,6 +34,16 @@ def port(text: str) -> int:
     return int(text)
 
 
+def card(text: str) -> str:
+    """`none` is a card without an address."""
+    if text == "none":
+        return ""
+    try:
+        return str(ipaddress.ip_interface(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError("a card is `none` or an address with its prefix, 192.0.2.1/24") from None
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python3 -m lab", description="Debian guests to crash.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -56,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
     boot.add_argument("--memory", type=int, default=2048, metavar="MIB", help="memory (2048)")
     boot.add_argument("--cpus", type=int, default=2, help="virtual CPUs (2)")
     boot.add_argument("--disk", type=size, action="append", default=[], metavar="SIZE", help="a further disk: vdb, …")
+    boot.add_argument("--card", type=card, action="append", default=[], metavar="ADDRESS/PREFIX|none", help=(
+        "a network card on the segment that all guests share"
+    ))  # fmt: skip
     boot.add_argument("--port", type=port, default=0, help="ssh's port on 127.0.0.1 (auto)")
     shell = command("ssh", "a shell in the guest, or a command there")
     shell.add_argument("name", type=name)
@@ -83,7 +97,7 @@ def main() -> None:
     elif args.command == "image":
         print(image.get(args.suite, args.refresh).directory)
     elif args.command == "up":
-        guest.up(args.name, args.suite, args.memory, args.cpus, args.disk, args.port, args.cloud_image)
+        guest.up(args.name, args.suite, args.memory, args.cpus, args.disk, args.port, args.cloud_image, args.card)
     elif args.command == "down":
         guest.down(args.name)
     elif args.command == "cut":

@@ -3,6 +3,8 @@
 """Guests: libvirt domains on a copy-on-write overlay of an image, reached by ssh through a port on 127.0.0.1."""
 
 import contextlib
+import hashlib
+import ipaddress
 import json
 import os
 import pathlib
@@ -12,7 +14,7 @@ import socket
 import subprocess
 import time
 import xml.sax.saxutils
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Sequence
 
 from . import cloud, image
 from .accel import accelerator, kvm_is_useless
@@ -23,6 +25,8 @@ BOOT_SECONDS = 600
 CONSOLE_TAIL = 3000
 DEFAULT_GUESTS = 2
 RUN = pathlib.Path("/run")  # where daemons leave their pid files
+# The segment on which guests reach each other: a multicast group on the loopback interface, which no packet leaves.
+LAN = "mcast=239.192.75.68:47068,localaddr=127.0.0.1"
 # The whole emulated CPU: with svm taken out of it, guests under QEMU 7.2 could not start half of their services.
 CPU = {"kvm": "<cpu mode='host-passthrough'/>", "tcg": "<cpu mode='maximum'/>"}
 
@@ -30,7 +34,8 @@ CPU = {"kvm": "<cpu mode='host-passthrough'/>", "tcg": "<cpu mode='maximum'/>"}
 class Guest(NamedTuple):
     """A guest as its guest.json keeps it; `disks` are the sizes of its further disks, vdb, vdc …
 
-    The suite of a guest made from a cloud image is `cloud`.
+    `cards` are its network cards on the segment of all guests: the address of each with its prefix, "" for none. The
+    suite of a guest made from a cloud image is `cloud`.
     """
 
     name: str
@@ -41,6 +46,7 @@ class Guest(NamedTuple):
     cpus: int
     disks: List[str]
     port: int
+    cards: Sequence[str] = ()
 
     @property
     def directory(self) -> pathlib.Path:
@@ -167,13 +173,46 @@ def domain_xml(guest: Guest) -> str:
     <qemu:arg value='-netdev'/>
     <qemu:arg value='user,id=user0,hostfwd=tcp:127.0.0.1:{guest.port}-:22'/>
     <qemu:arg value='-device'/>
-    <qemu:arg value='virtio-net-pci,netdev=user0,bus=pci.0,addr=0x1d'/>
+    <qemu:arg value='virtio-net-pci,netdev=user0,bus=pci.0,addr=0x1d'/>{cards_xml(guest)}
   </qemu:commandline>
 </domain>
 """
 
 
-def up(name: str, suite: str, memory: int, cpus: int, disks: List[str], port: int, cloud_image: str = "") -> Guest:
+def mac(guest: Guest, number: int) -> str:
+    """The address of a guest's card, the same whenever it is made."""
+    digest = hashlib.sha256(f"{guest.name} {number}".encode()).hexdigest()
+    return f"52:54:00:{digest[0:2]}:{digest[2:4]}:{digest[4:6]}"
+
+
+def cards_xml(guest: Guest) -> str:
+    argv = []
+    for number in range(len(guest.cards)):
+        argv += ["-netdev", f"socket,id=lan{number},{LAN}"]
+        device = f"virtio-net-pci,netdev=lan{number},mac={mac(guest, number)},bus=pci.0,addr={0x1C - number:#x}"
+        argv += ["-device", device]
+    return "".join(f"\n    <qemu:arg value='{word}'/>" for word in argv)
+
+
+def set_addresses(guest: Guest) -> None:
+    """Gives each card its address, for this boot and all that follow (systemd-networkd)."""
+    for number, address in enumerate(guest.cards):
+        if address:
+            path = f"/etc/systemd/network/70-lan{number}.network"
+            text = f"[Match]\nMACAddress={mac(guest, number)}\n\n[Network]\nAddress={address}\n"
+            ssh(guest, f"printf '{text}' > {path}")
+    ssh(guest, "networkctl reload")
+    first = next(address for address in guest.cards if address)
+    ssh(
+        guest,
+        f"timeout 30 sh -c 'until ip -o address | grep -qw {ipaddress.ip_interface(first).ip}; do sleep 0.5; done'",
+    )
+
+
+def up(
+    name: str, suite: str, memory: int, cpus: int, disks: List[str], port: int, cloud_image: str = "",
+    cards: Sequence[str] = (),
+) -> Guest:  # fmt: skip
     """Makes and boots a guest and waits until it takes commands; one that is up already is left as it is.
 
     A guest is made from the image of a Debian suite, or from the cloud image at a path or URL. A cloud image gives no
@@ -188,7 +227,7 @@ def up(name: str, suite: str, memory: int, cpus: int, disks: List[str], port: in
     accel = accelerator(debian.kernel)
     ensure_libvirt()
     shown = cloud.SUITE if cloud_image else suite
-    guest = Guest(name, shown, str(base.directory), accel, memory, cpus, disks, port or free_port())
+    guest = Guest(name, shown, str(base.directory), accel, memory, cpus, disks, port or free_port(), list(cards))
     guest.directory.mkdir(exist_ok=True)
     (guest.directory / "guest.json").write_text(json.dumps(guest._asdict(), indent=1) + "\n", encoding="utf-8")
     try:
@@ -200,6 +239,8 @@ def up(name: str, suite: str, memory: int, cpus: int, disks: List[str], port: in
         start(guest)
         if cloud_image:
             cloud.wait(ssh_argv(guest))
+        if any(guest.cards):
+            set_addresses(guest)
         return guest
     except BaseException:
         down(name)

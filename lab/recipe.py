@@ -24,6 +24,7 @@ OFFLINE = (
     ("busybox", "makedumpfile", "kexec-tools", "kdump-tools"),
     ("lvm2", "mdadm", "xfsprogs", "btrfs-progs"),
     ("dracut-core",),
+    ("nfs-kernel-server", "nfs-common"),
 )
 REPOSITORY = "srv/apt"
 

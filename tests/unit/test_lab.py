@@ -31,7 +31,9 @@ def cache(tmp_path, monkeypatch):
 
 
 def make_guest(**changes):
-    values = dict(name="g1", suite="trixie", image="/cache/images/a", accel="tcg", memory=2048, cpus=2, disks=[])
+    values = dict(
+        name="g1", suite="trixie", image="/cache/images/a", accel="tcg", memory=2048, cpus=2, disks=[], cards=[]
+    )
     return guest.Guest(**{**values, "port": 2222, **changes})
 
 
@@ -81,6 +83,17 @@ def test_domain(accel, kind, cpu):
     assert domain.find("devices/interface") is None, "no network but the forwarded port"
 
 
+def test_cards_are_on_a_segment_that_no_packet_leaves():
+    one = make_guest(cards=["192.0.2.1/24", ""])
+    domain = xml.etree.ElementTree.fromstring(guest.domain_xml(one))
+    arguments = [argument.get("value") for argument in domain.iter(QEMU + "arg")]
+    nets = [argument for argument in arguments if argument.startswith("socket,")]
+    assert len(nets) == 2 and all("localaddr=127.0.0.1" in net for net in nets)
+    macs = {guest.mac(one, 0), guest.mac(one, 1), guest.mac(one._replace(name="g2"), 0)}
+    assert len(macs) == 3
+    assert any(f"mac={guest.mac(one, 1)}," in argument for argument in arguments)
+
+
 def test_domain_quotes_its_paths(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a'b&c"))
     one = make_guest()
@@ -111,6 +124,8 @@ def test_a_guest_is_found_by_its_name_as_it_was_made():
 def test_arguments():
     args = cli.parser().parse_args(["up", "g1", "--disk", "1G", "--disk", "512M"])
     assert (args.suite, args.memory, args.cpus, args.disk, args.port) == ("trixie", 2048, 2, ["1G", "512M"], 0)
+    args = cli.parser().parse_args(["up", "g1", "--card", "2001:db8::1/64", "--card", "none"])
+    assert args.card == ["2001:db8::1/64", ""]
     assert cli.parser().parse_args(["ssh", "g1", "--", "ls", "-l"]).words == ["ls", "-l"]
 
 
