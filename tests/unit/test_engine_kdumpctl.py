@@ -9,8 +9,14 @@ import runpy
 
 import pytest
 
+from ansible_collections.vmcore.kdump.plugins.module_utils import conf as kdump_conf
 from ansible_collections.vmcore.kdump.plugins.module_utils import conf_state, kexec, kexec_state, layout, sysconfig
-from ansible_collections.vmcore.kdump.plugins.module_utils.engines import kdumpctl, kdumpctl_good, kdumpctl_unit
+from ansible_collections.vmcore.kdump.plugins.module_utils.engines import (
+    kdumpctl,
+    kdumpctl_good,
+    kdumpctl_luks,
+    kdumpctl_unit,
+)
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Missing
 from ansible_collections.vmcore.kdump.tests.contract import kdumpctl as contract
 from ansible_collections.vmcore.kdump.tests.contract.host import BIN, RELEASE, TRANSCRIPTS
@@ -645,6 +651,61 @@ def test_a_server_that_cannot_be_used_is_found_out_before_anything_is_unloaded(h
     assert words in failure(lambda: load(host))
     assert host.loaded() is not None
     assert kdumpctl.loaded(host).digest
+
+
+# --- a target on LUKS ----------------------------------------------------------------------------------------------
+VOLUME = "12345678-1234-1234-1234-1234567890ab"
+KEYS = {
+    "in root's keyring": ("keyctl", True),
+    "by a token": ("cryptsetup", True),
+    "nowhere": ("", False),
+}
+
+
+@pytest.fixture
+def encrypted(host, monkeypatch):
+    """LVM upon LUKS, on a kernel and with a kdumpctl that hand keys over; nothing but the key is asked for."""
+    arm(host)
+    host.program("kdumpctl", host.read_text("/usr/bin/kdumpctl") + "# prepare_luks\n")
+    host.put("/sys/kernel/config/crash_dm_crypt_keys/reuse", "0\n")
+    monkeypatch.setattr(host, "device_number", lambda path: "253:0" if path == "/dev/mapper/rhel-root" else "")
+    host.put("/sys/dev/block/253:0/dm/uuid", "LVM-abc\n")
+    host.put("/sys/dev/block/253:0/slaves/dm-1/dev", "253:1\n")
+    host.put("/sys/dev/block/253:1/dm/uuid", "CRYPT-LUKS2-%s-luks-root\n" % VOLUME.replace("-", ""))
+    host.put("/sys/dev/block/253:1/slaves/vda3/dev", "252:3\n")
+    for name in ("keyctl", "cryptsetup"):
+        host.program(name, "raise SystemExit(1)\n")
+    host.put(layout.SYSCONFIG, contract.SYSCONFIG.replace("nr_cpus=1", "nr_cpus=2"))
+    return host
+
+
+@pytest.mark.parametrize("program, loads", KEYS.values(), ids=list(KEYS))
+def test_without_the_key_of_an_encrypted_target_nothing_is_unloaded(encrypted, program, loads):
+    if program:
+        encrypted.program(program, "import sys\nsys.exit(not [one for one in sys.argv if one.endswith('%s')])\n" % VOLUME)
+    if loads:
+        load(encrypted)
+    else:
+        said = failure(lambda: load(encrypted))
+        assert "encrypted volume %s" % VOLUME in said
+        assert "Reboot" in said
+    assert ("nr_cpus=2" in encrypted.loaded()["cmdline"]) is loads
+
+
+@pytest.mark.parametrize("conf", ["nfs dumps.example.com:/srv\n", "xfs /dev/mapper/other\n"])
+def test_another_target_needs_no_key(encrypted, conf):
+    assert kdumpctl_luks.problems(encrypted, kdump_conf.parse(conf)) == []
+
+
+def test_a_kdumpctl_that_hands_no_keys_over_needs_none(encrypted):
+    encrypted.program("kdumpctl", (BIN / "kdumpctl").read_text())
+    load(encrypted)
+
+
+def test_a_sysfs_that_goes_round_in_circles_has_an_end(encrypted):
+    encrypted.put("/sys/dev/block/253:1/slaves/dm-0/dev", "253:0\n")
+    encrypted.put("/sys/dev/block/253:1/slaves/odd/dev", "../../x\n")
+    assert len(kdumpctl_luks.problems(encrypted, kdump_conf.parse("path /var/crash\n"))) == 1
 
 
 # --- at boot -------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from ..image.contents import sha256_of
 from ..kexec_state import Loaded
 from ..plan import Plan, Step
 from ..problems import KdumpError, Missing, Problem, fail, shown
-from . import kdumpctl_build, kdumpctl_good, kdumpctl_image, kdumpctl_unit
+from . import kdumpctl_build, kdumpctl_good, kdumpctl_image, kdumpctl_luks, kdumpctl_unit
 from .driver import Configuration
 
 NAME = "kdumpctl"
@@ -120,6 +120,8 @@ def plan(host: Any, configuration: Configuration, params: Mapping[str, Any]) -> 
     if not problems and today is not None and today.built and present is not None and _same(present, today.state):
         return Plan([])  # also where nothing can be loaded any more, as on hosts that are hardened once they are armed
     problems += _permission_problems(host)
+    if kexec_state.is_loaded(host):
+        problems += kdumpctl_luks.problems(host, configuration.conf)
     if problems:
         raise KdumpError(problems)
     return Plan([Step(

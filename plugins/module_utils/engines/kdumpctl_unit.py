@@ -136,6 +136,7 @@ _HINTS = (
     ("Cannot allocate memory", "The reservation is too small: raise crashkernel= (`kdumpctl estimate`) and reboot."),
     ("Cannot assign requested address", "The reservation is too small: raise crashkernel= (`kdumpctl estimate`) and reboot."),
     ("Could not find a free area", "The reservation is too small: raise crashkernel= (`kdumpctl estimate`) and reboot."),
+    ("Failed to get logon key", "`kdumpctl setup-crypttab`, then reboot: that brings the key of the encrypted target."),
     ("failed to load kdump kernel", "The end of dmesg says why the kernel refused it."),
     ("Failed to detect kdump kernel location", "Set KDUMP_KERNELVER and KDUMP_BOOTDIR in /etc/sysconfig/kdump."),
     ("failed to make kdump initrd", "`kdumpctl rebuild` by hand says more."),
