@@ -359,6 +359,13 @@ def test_an_export_that_nobody_has_mounted(machine):
 
 
 LIVE = {
+    "no security at all": (
+        "dumps:/x",
+        "nfs4",
+        "rw,vers=4.2,sec=none",
+        "rw,soft,timeo=600,retrans=5,sec=none,proto=tcp,addr=192.0.2.9",
+        "vers=4.2",
+    ),
     "version 4": ("dumps:/x", "nfs4", LIVE4, PATIENCE + ",proto=tcp,addr=192.0.2.8", "vers=4.1"),
     "version 3": ("dumps:/x", "nfs", LIVE3, PATIENCE + ",nolock,proto=udp,addr=192.0.2.8", "vers=3"),
     "IPv6": ("[2001:db8::8]:/x", "nfs4", LIVE6, PATIENCE + ",port=2050,proto=tcp6,addr=2001:db8::8", "vers=4.2"),
@@ -412,6 +419,22 @@ def test_options_of_fstab_for_an_export(machine, given, kind, options, versions)
     assert (made["options"], made["versions"]) == (PATIENCE + options + ",proto=tcp,addr=192.0.2.9", versions)
 
 
+def test_what_is_written_in_dracuts_mount_counts_more_than_a_live_mount(machine):
+    machine.mounts(ROOT, ("0:40", "/", "/mnt", "nfs4", "dumps:/x", LIVE4))
+    machine.write("/etc/fstab", "dumps:/x /mnt nfs vers=4.1,port=1 0 0\n")
+    assert values(machine, 'dracut_args --mount "dumps:/x /m nfs4 vers=4.0"\n')["versions"] == "vers=4.0"
+    made = values(machine, 'dracut_args --mount "dumps:/x /m nfs4 defaults"\n')
+    assert (made["versions"], made["options"]) == ("vers=4.1", PATIENCE + ",proto=tcp,addr=192.0.2.8")
+    machine.mounts(ROOT, ("0:40", "/", "/mnt", "nfs", "dumps:/x", LIVE3))
+    made = values(machine, 'dracut_args --mount "dumps:/x /m nfs4 defaults"\n')
+    assert (made["versions"], made["source"]) == ("vers=4.2 vers=4.1 vers=4.0", "192.0.2.9:/x")
+
+
+def test_a_choice_of_security_flavours_that_holds_the_simple_one_will_do(machine):
+    machine.write("/etc/fstab", "dumps:/x /mnt nfs sec=krb5:sys,vers=4.2 0 0\n")
+    assert "sec=sys" in values(machine, "nfs dumps:/x\n")["options"]
+
+
 def test_the_mount_protocol_can_have_its_own_transport(machine):
     machine.write("/etc/fstab", "dumps6:/x /mnt nfs vers=3,mountproto=udp 0 0\n")
     made = values(machine, "nfs dumps6:/x\n")
@@ -425,7 +448,7 @@ NFS_REFUSED = {
     "rdma as a word": ("rdma", "the transport rdma"),
     "tls": ("xprtsec=tls", "encryption of the transport (tls)"),
     "version 2": ("vers=2", "version 2 of NFS"),
-    "a version to come": ("vers=5", "version 5, which is not known"),
+    "a version to come": ("vers=5", "version 5 of NFS"),
 }
 
 

@@ -20,13 +20,15 @@ FSTYPES = ("nfs", "nfs4")
 _PATIENCE = ["soft", "timeo=600", "retrans=5"]
 # What decides whether a mount succeeds at all. Sizes are agreed on with the server where they are not given.
 _KEPT = ("port", "rsize", "wsize", "mountport", "mountvers")
+# What the kernel says of a mount, and what of it does not follow from the server alone.
+_AGREED = ("addr", "vers", "proto", "port", "sec", "xprtsec", "noacl", "noresvport")
 _KEPT_FLAGS = ("noacl", "noresvport", "resvport")
-_VERSIONS = {"2": [], "3": ["3"], "4": ["4.2", "4.1", "4.0"], "4.0": ["4.0"], "4.1": ["4.1"], "4.2": ["4.2"]}
+_VERSIONS = {"3": ["3"], "4": ["4.2", "4.1", "4.0"], "4.0": ["4.0"], "4.1": ["4.1"], "4.2": ["4.2"]}
 _WAY_OUT = "Let the server export it with sec=sys over TCP to this host, or choose another target."
 
 
 class Export(NamedTuple):
-    """A server's directory, and how the kernel mounts it. To `options` belong the address and the transport: complete()."""
+    """A server's directory, and how the kernel mounts it. To `options` belong the address and the transport: options_at()."""
 
     server: str  # as it is named
     directory: str  # the exported one, beginning with a slash
@@ -42,55 +44,52 @@ class Export(NamedTuple):
 def observe(host: Any, source: str, fstype: str, given: Optional[str] = None, option: str = "nfs") -> Export:
     """An export by its source (`server:/directory`). KdumpError with all that the capture kernel cannot do.
 
-    `given` are mount options, in place of those of /etc/fstab. What a live mount of the same source has agreed on with
-    the server counts more than what is left open; `option` is the directive that names the export.
+    `given` are mount options that count more than what a live mount of the same source has agreed on with the server;
+    without them that counts more than /etc/fstab. `option` is the directive that names the export.
     """
     matched = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/\s,]+)):(/[^\s,\"'\\]*)", source)
     if matched is None:
         hint = "Write `server:/directory`, an IPv6 address in brackets, without blanks, quotes and commas."
         raise fail("%s is no export of an NFS server." % shown(source), hint, option, source)
     server, directory = matched.group(1) or matched.group(2), matched.group(3)
-    live = mount_of(host, source)
-    words = _words(_fstab_options(host, source) if given is None else given)
-    agreed = _words(live.super_options) if live else {}
-    problems = _refused(words, option) or _refused(agreed, option)
-    addresses = [agreed["addr"]] if agreed.get("addr") else host.resolve(server)
+    words = _effective(host, source, fstype, given)
+    problems = _refused(words, option)
+    addresses = [words["addr"]] if "addr" in words else host.resolve(server)
     if not addresses:
         hint = "Correct the name, make it known in DNS or /etc/hosts, or write the server's address."
         message = "The NFS server %s has no address that this host can find." % shown(server)
         problems.append(Problem(message, hint, option, source))
-    versions = _versions(agreed) or _versions(words) or (["4.2", "4.1", "4.0"] + ([] if fstype == "nfs4" else ["3"]))
-    if "2" in (words.get("vers"), agreed.get("vers")):
-        problems.append(Problem("%s is mounted by version 2 of NFS." % shown(source), _WAY_OUT, option, source))
     if problems:
         raise KdumpError(problems)
-    return _export(server, directory, addresses, versions, words, agreed)
+    versions = list(_VERSIONS.get(words.get("vers", ""), _VERSIONS["4"] + ([] if fstype == "nfs4" else ["3"])))
+    return _export(server, directory, addresses, versions, words)
 
 
-def _export(
-    server: str,
-    directory: str,
-    addresses: List[str],
-    versions: List[str],
-    words: Dict[str, str],
-    agreed: Dict[str, str],
-) -> Export:
-    transport = _transport(agreed.get("proto") or words.get("proto") or "tcp")
-    options = ["rw"] + _PATIENCE + ["sec=sys"]
+def _effective(host: Any, source: str, fstype: str, given: Optional[str]) -> Dict[str, str]:
+    """The options that decide, by name."""
+    live = mount_of(host, source)
+    agreed = {name: value for name, value in _words(live.super_options if live else "").items() if name in _AGREED}
+    if given is None:
+        return dict(_words(_fstab_options(host, source)), **agreed)
+    if fstype == "nfs4" and agreed.get("vers") == "3":
+        agreed = {}
+    return dict(agreed, **_words(given))
+
+
+def _export(server: str, directory: str, addresses: List[str], versions: List[str], words: Dict[str, str]) -> Export:
+    secure = "sys" if "sys" in words.get("sec", "sys").split(":") else "none"
+    options = ["rw"] + _PATIENCE + ["sec=" + secure]
     # Nobody else writes there, and locks would need rpc.statd. Version 4 has locks of its own and ignores this.
     options += ["nolock"] if "3" in versions else []
-    if "port" in agreed:
-        options.append("port=" + agreed["port"])
-    options += [
-        "%s=%s" % (name, words[name]) for name in _KEPT if name in words and not (name == "port" and name in agreed)
-    ]
-    options += [name for name in _KEPT_FLAGS if name in words or name in agreed]
+    options += ["%s=%s" % (name, words[name]) for name in _KEPT if name in words]
+    options += [name for name in _KEPT_FLAGS if name in words]
     # The kernel asks modprobe for the module of each version, and there is none in the image. Layouts (pNFS) are left out:
-    # without their modules everything is written through the server itself, to which there is a way.
-    older, newer = versions == ["3"], "3" not in versions
-    modules = ["nfs", "nfsv3" if older else "nfsv4"]
+    # without their modules everything is written through the server itself, to which there is a way. So is Kerberos'
+    # (rpcsec_gss_krb5), which version 4 would try first (nfs4_alloc_client() in fs/nfs/nfs4client.c).
+    modules = ["nfs", "nfsv3" if versions == ["3"] else "nfsv4"]
+    aliases = ["nfsv3"] if "3" in versions and "nfsv3" not in modules else []
     mount_transport = _transport(words["mountproto"]) if "mountproto" in words else ""
-    aliases = [] if older or newer else ["nfsv3"]
+    transport = _transport(words.get("proto", "tcp"))
     return Export(server, directory, addresses, versions, transport, mount_transport, options, modules, aliases)
 
 
@@ -125,10 +124,6 @@ def _words(text: str) -> Dict[str, str]:
     return found
 
 
-def _versions(words: Dict[str, str]) -> List[str]:
-    return list(_VERSIONS.get(words.get("vers", ""), []))
-
-
 def _transport(text: str) -> str:
     return "udp" if text.startswith("udp") else "tcp"
 
@@ -136,10 +131,10 @@ def _transport(text: str) -> str:
 def _refused(words: Dict[str, str], option: str) -> List[Problem]:
     found = []
     for name, pattern, what in (
-        ("sec", r"(?!sys$|none$|null$).+", "the security flavour %s, which needs a ticket and rpc.gssd"),
+        ("sec", r"(?!(.*:)?(sys|none|null)(:|$)).+", "the security flavour %s, which needs a ticket and rpc.gssd"),
         ("proto", "rdma.*", "the transport %s"),
         ("xprtsec", r"(?!none$).+", "encryption of the transport (%s), which needs tlshd"),
-        ("vers", r"(?!2$|3$|4$|4\.[012]$).*", "version %s, which is not known"),
+        ("vers", r"(?!3$|4$|4\.[012]$).*", "version %s of NFS"),
     ):
         if name in words and re.fullmatch(pattern, words[name]):
             message = "The NFS target is mounted with %s." % (what % shown(words[name]))
