@@ -682,7 +682,9 @@ def encrypted(host, monkeypatch):
 @pytest.mark.parametrize("program, loads", KEYS.values(), ids=list(KEYS))
 def test_without_the_key_of_an_encrypted_target_nothing_is_unloaded(encrypted, program, loads):
     if program:
-        encrypted.program(program, "import sys\nsys.exit(not [one for one in sys.argv if one.endswith('%s')])\n" % VOLUME)
+        encrypted.program(
+            program, "import sys\nsys.exit(not [one for one in sys.argv if one.endswith('%s')])\n" % VOLUME
+        )
     if loads:
         load(encrypted)
     else:
@@ -720,6 +722,14 @@ def test_present_enables_and_disabled_disarms(host):
     ]  # fmt: skip
     assert host.loaded() is None
     assert not kdumpctl_unit.state(host).active
+
+
+@pytest.mark.parametrize("state", ["disabled", "absent"])
+def test_on_a_hardened_host_a_reboot_unloads(host, state):
+    arm(host)
+    host.put("/proc/sys/kernel/kexec_load_disabled", "1\n")
+    assert bring_about(host, lambda: kdumpctl.boot_plan(host, state)) == ["disable kdump.service"]
+    assert host.loaded() is not None
 
 
 def test_disarmed_it_starts_no_more_and_what_is_loaded_stays_loaded(host):

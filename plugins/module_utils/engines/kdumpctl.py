@@ -59,7 +59,9 @@ def boot_plan(host: Any, state: str, **how: Any) -> Plan:
     if state == "present":
         return Plan(unblock(host) + kdumpctl_unit.enable(host))
     steps = kdumpctl_unit.disable(host)
-    if kdumpctl_unit.state(host).active or loaded(host) is not None:
+    # Hardened hosts set kernel.kexec_load_disabled once they are armed: there a reboot unloads.
+    hardened = kexec_state.facts(host, "crash").disabled
+    if not hardened and (kdumpctl_unit.state(host).active or loaded(host) is not None):
         steps += kdumpctl_load.unload_steps(host)
     return Plan(steps + unblock(host))
 
