@@ -6,9 +6,9 @@ import json
 import subprocess
 
 import pytest
-from image_host import MD_UUID, PCI, UUID, Machine, conf_of, elf
+from image_host import MD_UUID, PCI, RELEASE, UUID, Machine, conf_of, elf
 
-from ansible_collections.vmcore.kdump.plugins.module_utils.image import target
+from ansible_collections.vmcore.kdump.plugins.module_utils.image import build, target
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Missing
 
 OTHER = "0b1a2c3d-3039-4a59-a95d-7cd978d0bc20"
@@ -579,3 +579,22 @@ def test_all_that_is_wrong_with_a_server_is_told_at_once(client):
     for part in ("open to others", "No host key of the dump server", "FIPS mode", "--add"):
         assert part in message
     assert len(message.split("\n")) >= 5
+
+
+# --- the image ---------------------------------------------------------------------------------------------------------
+def test_what_a_target_needs_of_the_host_is_in_its_image_in_place_of_busyboxs(tmp_path):
+    machine = Machine(tmp_path).whole()
+    machine.programs["ip"] = Network(machine)
+    machine.write("/etc/hosts", "192.0.2.9 dumps\n")
+    listed = machine.host.read_text("/lib/modules/%s/modules.dep" % RELEASE)
+    for name in ("nfs", "nfsv4", "virtio_net"):
+        machine.write("/lib/modules/%s/kernel/%s.ko" % (RELEASE, name), b"\x7fELF" + name.encode())
+        listed += "kernel/%s.ko:\n" % name
+    machine.write("/lib/modules/%s/modules.dep" % RELEASE, listed)
+    inputs = {item.name: item for item in build.observe(machine.host, RELEASE, conf_of("nfs dumps:/x\n"), {}).inputs}
+    assert inputs["usr/bin/mount"].source == "/usr/bin/mount"
+    assert inputs["usr/bin/umount"].data == b"/usr/bin/busybox"
+    plan = inputs["etc/kdump/plan"].data.decode()
+    assert "source='192.0.2.9:/x'" in plan and "versions='vers=4.2 vers=4.1 vers=4.0 vers=3'" in plan
+    loaded = inputs["etc/kdump/modules"].data.decode().split()
+    assert loaded.index("virtio_net") >= 0 and loaded.index("nfs") >= 0 and "nfsv4" in loaded
