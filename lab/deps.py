@@ -22,7 +22,7 @@ PACKAGES = (
     "xorriso",
 )
 # What the unit tests compare with; where one is missing they leave that comparison out.
-TEST_PACKAGES = ("busybox", "cpio", "shellcheck", "systemd", "zstd")
+TEST_PACKAGES = ("btrfs-progs", "busybox", "cpio", "openssh-server", "shellcheck", "systemd", "xfsprogs", "zstd")
 
 
 def missing(wanted: tuple) -> list:

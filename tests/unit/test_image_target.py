@@ -3,6 +3,7 @@
 """Where each target of kdump.conf leads, on a machine of sysfs and tables; keys are made by the real ssh-keygen."""
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -207,6 +208,32 @@ def test_the_root_file_system_under_a_target_that_is_mounted_over_it(machine):
     machine.mounts(ROOT, ("254:17", "/", "/var", "ext4", "/dev/vdb1", "rw"))
     assert found(machine).path == "/var/crash" and dict(found(machine).settings)["directory"] == "crash"
     assert dict(target.of_root(machine.host, "/var/crash").settings)["directory"] == "var/crash"
+
+
+@pytest.mark.skipif(shutil.which("mkfs.xfs") is None, reason="xfsprogs are not installed")
+def test_where_the_real_mkfs_puts_the_log_of_an_xfs_is_seen(machine):
+    second_disk(machine, "xfs")
+    device, log = str(machine.root / "dev/vdb1"), str(machine.root / "log")
+    for path in (device, log):
+        with open(path, "wb") as file:
+            file.truncate(400 << 20)
+    subprocess.run(["mkfs.xfs", "-q", device], check=True)
+    assert values(machine, "xfs /dev/vdb1\n")["fstype"] == "xfs"
+    subprocess.run(["mkfs.xfs", "-q", "-f", "-l", "logdev=%s,size=64m" % log, device], check=True)
+    assert "an external journal, log or real-time device" in refused(machine, "xfs /dev/vdb1\n")
+
+
+@pytest.mark.skipif(shutil.which("mkfs.btrfs") is None, reason="btrfs-progs are not installed")
+def test_how_many_devices_the_real_mkfs_says_a_btrfs_has_is_seen(machine):
+    second_disk(machine, "btrfs")
+    devices = [str(machine.root / "dev" / name) for name in ("vdb1", "other")]
+    for path in devices:
+        with open(path, "wb") as file:
+            file.truncate(200 << 20)
+    subprocess.run(["mkfs.btrfs", "-q"] + devices, check=True)
+    assert "The btrfs on /dev/vdb1 has 2 devices, and 1 of them are there" in refused(machine, "btrfs /dev/vdb1\n")
+    subprocess.run(["mkfs.btrfs", "-q", "-f", devices[0]], check=True)
+    assert values(machine, "btrfs /dev/vdb1\n")["devices"] == "1"
 
 
 # --- dracut's --mount ------------------------------------------------------------------------------------------------

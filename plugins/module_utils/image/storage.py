@@ -94,7 +94,8 @@ def _mount_of(host: Any, device: str, number: str) -> Optional[mounts.Mount]:
 
 def _unmounted(host: Any, kind: str, location: str, device: str, path: str, given: str, option: str) -> Storage:
     tags = _probe(host, device)
-    _check_type(tags.get("TYPE") or "nothing that blkid knows", kind, location, option)
+    nothing = "nothing that blkid knows" + (" (%s)" % tags["ERROR"] if tags["ERROR"] else "")
+    _check_type(tags.get("TYPE") or nothing, kind, location, option)
     _check_single(given.split(",") + _elsewhere(host, kind, device), option, location)
     uuid = _uuid(tags, device, option, location)
     members = [device] if kind != "btrfs" else _btrfs_members(host, uuid, device)
