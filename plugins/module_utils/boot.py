@@ -65,6 +65,8 @@ def _sources(start: str) -> Dict[str, str]:
             continue  # a name in a module, not a module
         package = spec.submodule_search_locations is not None
         source = spec.loader.get_source(name)  # type: ignore[attr-defined]
+        if isinstance(source, bytes):  # on the controller, where Ansible's own loader is
+            source = source.decode("utf-8")
         found[name.replace(".", "/") + ("/__init__.py" if package else ".py")] = source
         for needed in _imports(source, name if package else name.rpartition(".")[0]):
             if needed not in seen:
