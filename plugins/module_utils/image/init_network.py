@@ -45,7 +45,7 @@ find_card() {
         # shellcheck disable=SC2086 # PLACE is a pattern
         set -- "$1" "$2" "$3" /sys/devices/$2/net/*
     fi
-    by=$1 wanted=$2 port=$3
+    by=$1 wanted=$2 card_port=$3
     shift 3
     for card in "$@"; do
         value=
@@ -54,7 +54,7 @@ find_card() {
             path) read -r value 2> /dev/null < "$card/dev_port" ;;
         esac
         # One that has a master stands for it: the other half of a virtual card (failover, Hyper-V), or is in use.
-        [ -e "$card/master" ] || case $by-$value in mac-"$wanted" | path-"$port") cards="$cards ${card##*/}" ;; esac
+        [ -e "$card/master" ] || case $by-$value in mac-"$wanted" | path-"$card_port") cards="$cards ${card##*/}" ;; esac
     done
     card=${cards# }
     case $card in '' | *\ *) return 1 ;; esac
