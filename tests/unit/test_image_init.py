@@ -103,7 +103,7 @@ def test_a_command_that_takes_too_long_is_killed(name, functions):
 def test_modules_get_their_parameters_from_modprobe_d_and_from_the_command_line(name, functions, tmp_path):
     """A disk that needs usb-storage.quirks= to work in the running system needs it in the capture kernel as well."""
     (tmp_path / "cmdline").write_text("root=/dev/a.b ro usb-storage.quirks=1:2:u sd_mod.x=* nvme.a=b.c=d x-y-z.q\n")
-    (tmp_path / "etc/modules").write_text("usb_storage delay_use=0 name=\"two words\"\nnvme\nx_y_z\nother\n")
+    (tmp_path / "etc/modules").write_text('usb_storage delay_use=0 name="two words"\nnvme\nx_y_z\nother\n')
     functions.write_text(functions.read_text().replace("/proc/cmdline", str(tmp_path / "cmdline")))
     script = """
         say() { :; }
@@ -114,7 +114,12 @@ def test_modules_get_their_parameters_from_modprobe_d_and_from_the_command_line(
     """
     rc, out = run(name, functions, script % tmp_path)
     assert rc == 0
-    assert out.split("\n")[:-1] == ['usb_storage: delay_use=0 name="two words" quirks=1:2:u', "nvme: a=b.c=d", "x_y_z: q", "other: "]
+    assert out.split("\n")[:-1] == [
+        'usb_storage: delay_use=0 name="two words" quirks=1:2:u',
+        "nvme: a=b.c=d",
+        "x_y_z: q",
+        "other: ",
+    ]
 
 
 @pytest.mark.parametrize("name", SHELLS)
@@ -238,6 +243,98 @@ def test_without_a_console_nothing_is_opened_as_standard_output(name, functions,
 def test_the_root_of_the_target_has_one_slash(name, functions, tmp_path):
     rc, out = run(name, functions, 'date() { echo now; }; say() { :; }; directory=; make_folder; echo "$into"')
     assert rc == 0 and out.strip() == "%s/kdump/127.0.0.1-now" % tmp_path
+
+
+SHARES = [
+    # versions, those that the server has, the calls of mount
+    ("vers=4.2 vers=3", "vers=3", ["rw,addr=A,vers=4.2", "rw,addr=A,vers=3"]),
+    ("vers=4.2 vers=3", "vers=4.2", ["rw,addr=A,vers=4.2"]),
+    ("", "addr", ["rw,addr=A"]),
+]
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("versions, known, calls", SHARES)
+def test_versions_of_nfs_are_tried_in_turn(name, functions, tmp_path, versions, known, calls):
+    rc, out = run(
+        name,
+        functions,
+        """
+        mount() { echo "$*"; case $5 in *%s*) ;; *) return 32 ;; esac; }
+        say() { :; }
+        phase_start=0 phases= fstype=nfs options=rw,addr=A source=A:/x versions="%s"
+        mount_share; echo "result $?"
+    """
+        % (known, versions),
+    )
+    wanted = ["-i -t nfs -o %s A:/x %s/kdump" % (call, tmp_path) for call in calls] + ["result 0"]
+    assert rc == 0 and out.rstrip("\n").split("\n") == wanted
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_share_that_never_comes_is_told(name, functions):
+    script = """
+        mount() { echo "mount: no route" >&2; return 32; }
+        sleep() { :; }
+        phase_start=0 phases= message= fstype=virtiofs source=tag server_limit=1 options=rw
+        mount_share > /dev/null; echo "result $? $message"
+    """
+    rc, out = run(name, functions, script)
+    assert rc == 0 and out.rstrip("\n").endswith("result 1 tag cannot be mounted: mount: no route"), out
+
+
+# what is to be done, what is asked of the restart tool and of the kernel
+ENDS = [
+    ("reboot", "", "reboot -n -f b"), ("poweroff", "", "poweroff -n -f o"), ("halt", "", "halt -n -f"),
+    ("shell", "reboot", "shell reboot -n -f b"), ("shell", "poweroff", "shell poweroff -n -f o"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("action, final, done", ENDS)
+def test_how_it_ends(name, functions, tmp_path, action, final, done):
+    text = functions.read_text().replace("/proc/sysrq-trigger", str(tmp_path / "sysrq"))
+    functions.write_text(text.replace("/dev/console", str(tmp_path / "console")))
+    (tmp_path / "console").write_text("")
+    script = """
+        tool() { printf '%%s ' "$*" >> %(top)s/done; }
+        sh() { printf 'shell ' >> %(top)s/done; }
+        sleep() { exit; }
+        restart_tool=tool watcher=
+        finish %(action)s
+    """
+    subprocess.run(
+        shell(name) + ["-c", ". %s\nsay() { :; }\nlimited() { :; }\nfinal_action=%s\n%s"
+                       % (functions, final, script % {"top": tmp_path, "action": action})],
+        timeout=60, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    asked = (tmp_path / "sysrq").read_text() if (tmp_path / "sysrq").exists() else ""
+    assert ((tmp_path / "done").read_text() + asked).split() == done.split()
+
+
+DEVICES = [
+    # settings, what is found
+    ("device=/dev/null", None),
+    ("wwid=W1", "sda"), ("serial=S2", "sdb"), ("wwid=no", None), ("partuuid=P", "/dev/p"), ("", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("settings, found", DEVICES)
+def test_a_raw_device_is_found_by_what_lasts(name, functions, tmp_path, settings, found):
+    for disk, file, value in (("sda", "device/wwid", "W1 \n"), ("sdb", "serial", "S2\n")):
+        path = tmp_path / "block" / disk / file
+        path.parent.mkdir(parents=True)
+        path.write_text(value)
+    text = functions.read_text().replace("/sys/block/", str(tmp_path / "block") + "/")
+    functions.write_text(text.replace('[ -b "$found" ] && return', "return"))
+    script = """
+        blkid() { case $* in *PARTUUID=P) echo /dev/p ;; esac; }
+        %s
+        find_device && echo "$found"
+    """
+    rc, out = run(name, functions, script % settings.replace(" ", "\n"))
+    assert out.strip().split("/")[-1] == (found.split("/")[-1] if found else "") and (rc == 0) == bool(found)
 
 
 MOUNTS = [

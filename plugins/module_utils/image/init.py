@@ -123,9 +123,16 @@ reach_target() {
             return
             ;;
         raw)
-            await_device "the device $device$partuuid$wwid$serial" && return
-            complain "no device $device$partuuid$wwid$serial after $device_limit seconds"
-            return 1
+            await_device "the device $device$partuuid$wwid$serial" || {
+                complain "no device $device$partuuid$wwid$serial after $device_limit seconds"
+                return 1
+            }
+            case $found in *' '*)
+                complain "several devices are called $partuuid: $found"
+                return 1
+                ;;
+            esac
+            return 0
             ;;
         nfs) mount_nfs ;;
         virtiofs) mount_share ;;
@@ -166,7 +173,7 @@ dump() {
             ;;
     esac
     save_dmesg
-    save_vmcore
+    save_vmcore || return 1
 }
 
 # --- the end ---
@@ -254,7 +261,7 @@ main() {
         unmount_target
         finish "$final_action"
     fi
-    [ $status = 0 ] || say "the dump failed"
+    if [ $status = 0 ]; then message=; else say "the dump failed"; fi
     run_post $status
     phase post 0
     save_report $status

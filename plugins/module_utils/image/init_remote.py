@@ -94,7 +94,8 @@ make_folder_on_server() {
         code=$answer
         said_in /tmp/ssh.log
         now
-        # 255: ssh itself failed; 137: there was no answer in time.
+        # 255: ssh itself failed; 137: limited() has ended it.
+        [ $code != 137 ] || said="it does not answer"
         if [ $code = 255 ] || [ $code = 137 ]; then
             if is_refused || [ "$hundredths" -ge "$answer_limit" ]; then
                 complain "the server $server_name ($server) cannot be reached by ssh: $said"

@@ -127,7 +127,7 @@ ended_with() {
     said_in "$2"
     # 128 and SIGKILL: by the watch, or by the kernel.
     [ "$1" != 137 ] || said="it was killed, as the kernel does when the memory is not enough"
-    [ ! -e /tmp/stalled ] || read -r said < /tmp/stalled
+    [ ! -e /tmp/stalled ] || { read -r said < /tmp/stalled && rm /tmp/stalled; }
     complain "$3 failed with exit code $1: $said"
 }
 
