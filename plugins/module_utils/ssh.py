@@ -42,7 +42,7 @@ def options(key: str, known_hosts: str, server_name: str, port: int, connect_tim
         "BatchMode=yes", "StrictHostKeyChecking=yes", "UserKnownHostsFile=" + known_hosts,
         "GlobalKnownHostsFile=/dev/null", "HostKeyAlias=" + server_name, "IdentitiesOnly=yes", "IdentityAgent=none",
         "PreferredAuthentications=publickey", "ConnectTimeout=%d" % connect_timeout, "ServerAliveInterval=15",
-        "ServerAliveCountMax=4",
+        "ServerAliveCountMax=4", "CheckHostIP=no", "UpdateHostKeys=no",
     ):  # fmt: skip
         words += ["-o", setting]
     return words
