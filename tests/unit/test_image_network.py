@@ -180,6 +180,21 @@ def test_a_rule_by_source_address_leads_elsewhere(net):
     assert found.host_address == "203.0.113.5"
 
 
+@pytest.mark.parametrize(
+    "protocol, refused", [("bgp", True), ("186", True), (186, True), ("static", False), (None, False)]
+)
+def test_an_address_that_only_a_routing_daemon_makes_known_is_refused(net, protocol, refused):
+    net.card()
+    net.inet("eth0", "192.0.2.5/24")
+    net.way(source="203.0.113.1", gateway="192.0.2.1")
+    if protocol:
+        net.answers["route get fibmatch " + SERVER] = [{"dst": "default", "protocol": protocol}]
+    if refused:
+        assert "by a routing daemon only (%s)" % protocol in net.refusal()
+        net.way(source="192.0.2.5", gateway="192.0.2.1")
+    assert net.plan().address == SERVER
+
+
 @pytest.mark.parametrize("chosen", ["192.0.2.1", "192.0.2.2"])
 def test_of_equal_hops_it_is_always_the_same(net, chosen):
     net.card()

@@ -124,6 +124,8 @@ def _way(host: Any, address: str) -> _Way:
     device = route["dev"]
     own = _addresses(host, device, address)
     prefix = [item["prefixlen"] for item in own if item["local"] == source]
+    if not prefix:
+        _check_announced(host, source, address)
     # As `ip addr` lists them, which is what kdump-utils goes by; IPv6 lists the newest first.
     first = [item["local"] for item in own if not item.get("secondary")] if ":" not in address else []
     return _Way(
@@ -200,6 +202,22 @@ def _within(address: str, network: str) -> bool:
         return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
     except ValueError:
         return False
+
+
+def _check_announced(host: Any, source: str, address: str) -> None:
+    """An address that is not on the link is reached by a route of the neighbours', which they may have from a daemon."""
+    found, _said = network_devices.query(host, ["route", "get", "fibmatch", address])
+    if found and str(found[0].get("protocol")) in _DAEMONS:
+        raise fail(
+            "This host speaks to the server %s from %s, which its neighbours know of by a routing daemon only (%s)." % (
+                address, source, found[0]["protocol"]),
+            "Add a static route to the server whose source (src) is an address of the device that leads there.",
+            value=address,
+        )  # fmt: skip
+
+
+# RTPROT_* of include/uapi/linux/rtnetlink.h, by name and, where /etc/iproute2/rt_protos is missing, by number.
+_DAEMONS = "babel bgp bird eigrp isis openr ospf rip xorp zebra 11 12 14 42 99 186 187 188 189 192".split()
 
 
 def _mtu(route: Dict[str, Any]) -> str:
