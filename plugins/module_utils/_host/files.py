@@ -116,6 +116,7 @@ def make_directories(path: str, mode: int) -> None:
         missing.append(path)
         path = os.path.dirname(path)
     for folder in reversed(missing):
-        os.mkdir(folder)
-        os.chmod(folder, mode)
+        with contextlib.suppress(FileExistsError):  # another process has just made it
+            os.mkdir(folder)
+            os.chmod(folder, mode)
         sync_directory(os.path.dirname(folder))

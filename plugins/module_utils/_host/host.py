@@ -11,6 +11,8 @@ import errno
 import fcntl
 import glob
 import os
+import pwd
+import random
 import socket
 import stat
 import time
@@ -24,6 +26,15 @@ class Kernel(NamedTuple):
 
     release: str
     machine: str
+
+
+class Account(NamedTuple):
+    """passwd(5): `home` as an absolute path."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
 
 
 class Host:
@@ -205,6 +216,39 @@ class Host:
         """Seconds on a clock that nobody sets."""
         return time.monotonic()
 
+    # --- accounts ----------------------------------------------------------------------------------------------
+    def account(self, name: str = "") -> Optional[Account]:
+        """An account by its name, "" for that of this process; None where there is none."""
+        try:
+            found = pwd.getpwnam(name) if name else pwd.getpwuid(os.geteuid())
+        except KeyError:
+            return None
+        return Account(found.pw_name, found.pw_uid, found.pw_gid, found.pw_dir)
+
+    @contextlib.contextmanager
+    def as_account(self, account: Account) -> Iterator[None]:
+        """Do something with no more rights on files than an account has, and in its name.
+
+        What it finds there may be under that account's control, symbolic links included.
+        """
+        uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
+        if account.uid == uid:
+            yield
+            return
+        os.initgroups(account.name, account.gid)
+        os.setegid(account.gid)
+        os.seteuid(account.uid)
+        try:
+            yield
+        finally:
+            os.seteuid(uid)
+            os.setegid(gid)
+            os.setgroups(groups)
+
+    def is_writable(self, path: str) -> bool:
+        """Whether this process, or the account that it acts as, may write in a file or a directory."""
+        return os.access(self.path(path), os.W_OK, effective_ids=True)
+
     # --- programs ----------------------------------------------------------------------------------------------
     def run(self, argv: List[str], **options: Any) -> commands.Result:
         """Run a program (see commands.run for timeout and stdin). Its exit code proves nothing: look again."""
@@ -256,6 +300,10 @@ class Host:
         panic.later(self.path("/proc/sysrq-trigger"), seconds)
 
     # --- time --------------------------------------------------------------------------------------------------
+    def sleep_about(self, seconds: float) -> None:
+        """Wait that long, and up to as long again, so that hosts that began together do not go on so."""
+        time.sleep(seconds * random.uniform(1, 2))
+
     def now(self) -> float:
         """Seconds since 1970."""
         return time.time()

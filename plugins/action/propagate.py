@@ -1,0 +1,133 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The order of propagate: the host's part, the server's from the controller, the host's again. The module has the docs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.vmcore.kdump.plugins.plugin_utils.dump_server import Server, ServerError
+
+MODULE = "vmcore.kdump.propagate"
+OPTIONS: dict[str, dict[str, Any]] = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "server": {"type": "str", "default": ""},
+    "user": {"type": "str", "default": ""},
+    "key": {"type": "str", "default": "", "no_log": False},
+    "path": {"type": "str", "default": ""},
+    "name": {"type": "str", "default": ""},
+    "password": {"type": "str", "no_log": True},
+    "address": {"type": "str", "default": ""},
+    "host_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "accept_new": {"type": "bool", "default": False},
+    "rotate": {"type": "bool", "default": False},
+    "exclusive": {"type": "bool", "default": False},
+    "remove_key": {"type": "bool", "default": False},
+    "server_part": {"type": "str", "choices": ["controller", "later", "done"], "default": "controller"},
+}
+CONTROLLERS = ("password", "address")  # what the host is not told
+UNCHANGED = {"changed": False, "actions": [], "diff": []}
+
+
+class Failure(Exception):
+    """The result of a module that has failed."""
+
+    def __init__(self, result: dict[str, Any]) -> None:
+        super().__init__()
+        self.result = result
+
+
+class ActionModule(ActionBase):
+    """Runs once for one host."""
+
+    TRANSFERS_FILES = False
+    _VALID_ARGS = frozenset(OPTIONS)
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        dummy, args = self.validate_argument_spec(argument_spec=OPTIONS)
+        self._vars = task_vars or {}
+        self._args = args
+        args["name"] = args["name"] or str(self._vars.get("inventory_hostname", ""))
+        try:
+            done = self._propagate() if args["server_part"] == "controller" else self._host_part(args["server_part"])
+        except Failure as failure:
+            done = failure.result
+        except ServerError as error:
+            done = {"failed": True, "msg": str(error)}
+        result.update(done)
+        return result
+
+    def _propagate(self) -> dict[str, Any]:
+        args = self._args
+        first = self._host_part("later")
+        if args["state"] == "absent":
+            with self._server(first) as server:
+                away = server.authorize(self._request(first, [first["public_key"]] if first["public_key"] else []))
+            return together(self._host_part("done"), first, away)
+        rotating = args["rotate"] or len(first["public_keys"]) > 1
+        if first["restricted"] and not rotating and not args["exclusive"]:
+            return first
+        if not first["public_keys"] or (rotating and self._task.check_mode):
+            return dict(first, changed=True)  # check mode: the keys that the server is to accept are not there yet
+        try:
+            return self._with_server(first)
+        except ServerError as error:
+            # A host that was prepared otherwise goes on working, with no way to its server.
+            if not first["verified"] or rotating or args["exclusive"]:
+                raise
+            return dict(first, warnings=[*first.get("warnings", []), str(error)])
+
+    def _with_server(self, first: dict[str, Any]) -> dict[str, Any]:
+        with self._server(first) as server:
+            there = server.authorize(self._request(first, first["public_keys"]))
+            if self._task.check_mode:
+                return together(first, there)
+            last = self._host_part("done", host_keys=self._args["host_keys"] or [server.host_key])
+            gone: dict[str, Any] = UNCHANGED
+            if self._args["exclusive"]:
+                gone = server.authorize(self._request(last, last["public_keys"], exclusive=True))
+        last = together(last, first, there, gone)
+        if not there["receiver"]:
+            last.setdefault("warnings", []).append(
+                "There is no python3 on the dump server, so there can be no receiver: the host's key may run any command of "
+                "the account there, also to read and to delete the dumps of others."
+            )
+        return last
+
+    # --- parts -----------------------------------------------------------------------------------------------------
+    def _server(self, first: dict[str, Any]) -> Server:
+        args = self._args
+        address = args["address"] or first["server"]
+        # Trust on first use was the host's: what it has pinned then is what the controller has to find as well.
+        given = args["host_keys"] or (first["host_keys"] if args["accept_new"] else [])
+        return Server(address, first["port"], first["user"], args["password"], given, args["accept_new"])
+
+    def _request(self, host: dict[str, Any], keys: list[str], exclusive: bool = False) -> dict[str, Any]:
+        return {
+            "state": self._args["state"], "user": "", "name": host["name"], "public_keys": keys, "path": host["directory"],
+            "exclusive": exclusive, "_check": self._task.check_mode,
+        }  # fmt: skip
+
+    def _host_part(self, part: str, **changed: Any) -> dict[str, Any]:
+        args = {name: value for name, value in self._args.items() if name not in CONTROLLERS}
+        args.update(changed, server_part=part)
+        result = self._execute_module(module_name=MODULE, module_args=args, task_vars=self._vars)
+        if result.get("failed") or result.get("unreachable") or result.get("rc", 0) != 0:
+            raise Failure(result)
+        result.pop("invocation", None)
+        return result
+
+
+def together(last: dict[str, Any], *before: dict[str, Any]) -> dict[str, Any]:
+    """The last result, with what all parts have changed."""
+    parts = [*[part for part in before if part is not last], last]
+    changed = any(part["changed"] for part in parts)
+    return dict(
+        last,
+        changed=changed,
+        actions=[action for part in parts for action in part["actions"]],
+        diff=[one for part in parts for one in part["diff"]],
+    )
