@@ -732,6 +732,37 @@ def test_on_a_hardened_host_a_reboot_unloads(host, state):
     assert host.loaded() is not None
 
 
+@pytest.fixture
+def booting(host):
+    """kdump.service is at work: it has read its configuration, and builds."""
+    build(host)
+    host.put("/run/contract/units/kdump.service.json", json.dumps(
+        {"active": "activating", "result": "success", "since": 0, "loaded": None}))  # fmt: skip
+    return host
+
+
+def test_a_unit_that_is_still_starting_is_waited_for_and_not_taken_for_ours(booting):
+    """`systemctl start` would join its job, and what that loads is what was configured before."""
+    booting.put(layout.SYSCONFIG, contract.SYSCONFIG.replace("nr_cpus=1", "nr_cpus=2"))
+    booting.calls.clear()
+    load(booting)
+    verbs = [call[1] for call in booting.calls if call[0] == "systemctl" and call[1] in ("start", "stop")]
+    assert verbs == ["start", "stop", "start"]
+    assert "nr_cpus=2" in booting.loaded()["cmdline"]
+
+
+@pytest.mark.parametrize("state", ["disabled", "absent"])
+def test_a_unit_that_is_still_starting_loads_nothing_on_a_host_that_is_to_have_none(booting, state):
+    bring_about(booting, lambda: kdumpctl.boot_plan(booting, state))
+    assert booting.loaded() is None
+    assert not kdumpctl_unit.state(booting).active
+
+
+def test_a_unit_that_is_still_starting_is_disarmed(booting):
+    bring_about(booting, lambda: type(kdumpctl.boot_plan(booting, "present"))(kdumpctl.disarm(booting)))
+    assert booting.run(["systemctl", "is-active", "kdump.service"]).out == "inactive\n"
+
+
 def test_disarmed_it_starts_no_more_and_what_is_loaded_stays_loaded(host):
     arm(host)
     bring_about(host, lambda: type(kdumpctl.boot_plan(host, "present"))(kdumpctl.disarm(host)))

@@ -60,8 +60,8 @@ def boot_plan(host: Any, state: str, **how: Any) -> Plan:
         return Plan(unblock(host) + kdumpctl_unit.enable(host))
     steps = kdumpctl_unit.disable(host)
     # Hardened hosts set kernel.kexec_load_disabled once they are armed: there a reboot unloads.
-    hardened = kexec_state.facts(host, "crash").disabled
-    if not hardened and (kdumpctl_unit.state(host).active or loaded(host) is not None):
+    hardened, unit = kexec_state.facts(host, "crash").disabled, kdumpctl_unit.state(host)
+    if not hardened and (unit.active or unit.starting or loaded(host) is not None):
         steps += kdumpctl_load.unload_steps(host)
     return Plan(steps + unblock(host))
 

@@ -202,7 +202,8 @@ def _fit_problems(host: Any, today: _Today) -> List[Problem]:
 
 def unload_steps(host: Any) -> List[Step]:
     """What leaves nothing loaded, and the unit inactive; [] where it is so."""
-    if not kexec_state.is_loaded(host) and not kdumpctl_unit.state(host).active:
+    unit = kdumpctl_unit.state(host)
+    if not kexec_state.is_loaded(host) and not unit.active and not unit.starting:
         return []
     facts = kexec_state.facts(host, "crash")
     if facts.disabled or not facts.may_boot:

@@ -32,11 +32,13 @@ _MOST_LINES = 20
 
 
 class State(NamedTuple):
-    """`since`: when the unit became active, in seconds since 1970; None while it is not active."""
+    """`since`: when the unit became active, in seconds since 1970; None while it is not active. `starting`: kdumpctl is at
+    work, at boot for minutes where it builds its image."""
 
     active: bool
     since: Optional[float]
     result: str
+    starting: bool
 
 
 def state(host: Any) -> State:
@@ -48,7 +50,7 @@ def state(host: Any) -> State:
     active = found.get("ActiveState") == "active"
     monotonic = found.get("ActiveEnterTimestampMonotonic", "")
     since = host.now() - host.monotonic() + int(monotonic) / 1e6 if active and monotonic.isdigit() else None
-    return State(active, since, found.get("Result", ""))
+    return State(active, since, found.get("Result", ""), found.get("ActiveState") == "activating")
 
 
 def is_installed(host: Any) -> bool:
@@ -88,8 +90,11 @@ def start(host: Any) -> None:
 
 def unload(host: Any) -> None:
     """Unload what is loaded, and leave the unit inactive, so that starting it starts something. KdumpError."""
-    began = host.now()
-    if state(host).active:
+    began, unit = host.now(), state(host)
+    if unit.starting:  # what it loads is not wanted, and a further start would do no more than wait for this one
+        host.run(["systemctl", "start", UNIT], timeout=_START_SECONDS)
+        unit = state(host)
+    if unit.active:
         done = host.run(["systemctl", "stop", UNIT], timeout=_STOP_SECONDS)
     elif kexec_state.is_loaded(host):
         done = host.run(["kdumpctl", "stop"], timeout=_STOP_SECONDS)
@@ -172,7 +177,8 @@ def quiet(host: Any) -> List[Step]:
 
     While it is active, its stop unloads what another engine has loaded, and its udev rule (98-kexec.rules) loads its own.
     """
-    if not state(host).active:
+    found = state(host)
+    if not found.active and not found.starting:
         return []
     return [Step("stop %s, and leave loaded what is loaded" % UNIT, _stop_quietly, "active\n", "inactive\n")]
 
