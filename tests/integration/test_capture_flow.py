@@ -18,6 +18,7 @@ import time
 
 import pytest
 from ssh_server import SshServer
+from test_receiver import Receiver
 
 from plugins.module_utils import ssh
 from plugins.module_utils.image import init, plan_file, target
@@ -271,6 +272,26 @@ def test_a_folder_that_is_there_is_not_written_to(capture, server):
     assert list(there.iterdir()) == [] and (there.with_name(there.name + "-1") / "vmcore.flat").read_bytes() == VMCORE
 
 
+def test_the_receiver_takes_what_is_sent_and_never_twice_under_one_name(capture, ansible, tmp_path):
+    """A receiver on a server of this collection, as the forced command of the host's key."""
+    (tmp_path / "server").mkdir()
+    server = Receiver(ansible, tmp_path / "server")
+    try:
+        shutil.copy(server.key_of("web1"), server.folder / "key-host")
+        capture.ssh_target(server)
+        capture.stub("date", "#!/bin/sh\necho 2026-11-24-10:00:00\n")
+        for folder in ("10.9.8.7-2026-11-24-10:00:00", "10.9.8.7-2026-11-24-10:00:00-1"):
+            assert capture.run() == "poweroff"
+            files = server.files("web1", folder)
+            assert set(files) == {"capture.json", "kexec-dmesg.log", "vmcore-dmesg.txt", "vmcore.flat"}, (
+                capture.console()
+            )
+            assert files["vmcore.flat"] == VMCORE and told(files)["status"] == 0
+            (capture.root / "ended").unlink()
+    finally:
+        server.stop()
+
+
 # --- failures ------------------------------------------------------------------------------------------------------
 def host_disk(capture):
     """The host's own disk, which reports go to."""
@@ -306,18 +327,17 @@ def no_directory(capture, server):
 
 
 SSH_FAILURES = [
-    # what goes wrong, words of capture.json's message
-    (refuse_key, "Host key verification failed"),
-    (stop_server, "Connection refused"),
-    (no_login, "Permission denied"),
-    (failing_collector, "saving vmcore by makedumpfile failed with exit code 2"),
-    (no_directory, "cannot be made on the server"),
+    # what goes wrong, failure_action, words of capture.json's message
+    (refuse_key, "reboot", "Host key verification failed"),
+    (stop_server, "halt", "Connection refused"),
+    (no_login, "poweroff", "Permission denied"),
+    (failing_collector, "halt", "saving vmcore by makedumpfile failed with exit code 2"),
+    (no_directory, "reboot", "cannot be made on the server"),
 ]
 
 
-@pytest.mark.parametrize("wrong, words", SSH_FAILURES, ids=[case[0].__name__ for case in SSH_FAILURES])
-@pytest.mark.parametrize("action", ["reboot", "halt"])
-def test_a_failure_over_ssh_is_reported_on_the_host(capture, server, wrong, words, action):
+@pytest.mark.parametrize("wrong, action, words", SSH_FAILURES, ids=[case[0].__name__ for case in SSH_FAILURES])
+def test_a_failure_over_ssh_is_reported_on_the_host(capture, server, wrong, action, words):
     device = host_disk(capture)
     capture.plan["failure_action"] = action
     wrong(capture, server)
