@@ -605,6 +605,21 @@ def test_the_advice_is_the_packages_own(host):
     assert kdump_tools.recommended(host).value == "512M-:192M"
 
 
+ADVICE = {
+    "a comment": ("# crashkernel=1G\n" + 'X="$X crashkernel=256M"\n', "256M"),
+    "two": ('X="$X crashkernel=128M crashkernel=256M"\n', "256M"),
+    "what reserves nothing": ('X="$X crashkernel=auto"\n', None),
+    "what no kernel reads": ('X="$X crashkernel=much"\n', None),
+}
+
+
+@pytest.mark.parametrize("text, expected", ADVICE.values(), ids=list(ADVICE))
+def test_its_file_may_be_edited_and_the_advice_is_what_the_kernel_makes_of_it(host, text, expected):
+    host.put("/etc/default/grub.d/kdump-tools.cfg", text)
+    found = kdump_tools.recommended(host)
+    assert (found and found.value) == expected
+
+
 # --- after a failed dump -------------------------------------------------------------------------------------------
 FAILED_DUMP = {
     "reboot": ["sync", "reboot -f"],

@@ -9,6 +9,7 @@ What no configuration can mend: savecore looks at the exit code of what is behin
 makedumpfile could not finish is named like a whole one. Module vmcore_info tells them apart.
 """
 
+import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from .. import crashkernel, kexec, kexec_state, reservation, sysconfig
@@ -27,6 +28,7 @@ CONF = ""
 SETTINGS = variables.PATH
 
 _GRUB = "/etc/default/grub.d/kdump-tools.cfg"
+_COMMENT = re.compile(r"^\s*#.*", re.MULTILINE)
 _TABLE = "512M-:192M"  # of 1.10.7; 1.8.1 has 384M-:128M
 
 
@@ -126,10 +128,12 @@ def load_report(host: Any, params: Mapping[str, Any]) -> Dict[str, Any]:
 # --- advice and wishes ---------------------------------------------------------------------------------------------
 def recommended(host: Any) -> Optional[Recommendation]:
     """What the package itself asks for in GRUB's defaults."""
-    found = crashkernel.find(host.read_text(_GRUB, "").replace('"', " ")) or [_TABLE]
-    size = crashkernel.parse(found).reserve(reservation.ram(host).bytes)
+    found = crashkernel.find(_COMMENT.sub("", host.read_text(_GRUB, "")).replace('"', " ")) or [_TABLE]
+    # The file is the administrator's, too: a value that the kernel would ignore is no advice.
+    value = crashkernel.effective(found, host.kernel)
+    size = value.reserve(reservation.ram(host).bytes)
     why = "This is what kdump-tools asks for: its capture kernel starts the host's own system."
-    return Recommendation(size, " ".join(found), why) if size else None
+    return Recommendation(size, " ".join(value.values()), why) if size else None
 
 
 def expected(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Any]:
