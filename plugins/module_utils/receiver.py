@@ -7,6 +7,7 @@ done, 1 refused or failed (the reasons on standard error and in the system's log
 """
 
 import argparse
+import contextlib
 import errno
 import json
 import os
@@ -264,7 +265,7 @@ def _listed(directory: str, deep: bool, marker: str) -> str:
 def _is_whole(host: Host, folder: str, names: List[str]) -> bool:
     for name in ("vmcore", "vmcore.flat"):
         if name in names:
-            with host.open(folder + "/" + name) as file:
+            with contextlib.suppress(OSError), host.open(folder + "/" + name) as file:
                 return inspect(file, file.seek(0, 2)).verdict == "complete"
     return False
 
@@ -278,9 +279,9 @@ def _tell(host: str, error: Exception) -> None:
         sentences = [_WORDS.get(error.errno or 0, "It failed: %s.") % shown(str(error.filename or error))]
     for sentence in sentences:
         text = "vmcore.kdump: " + sentence
-        print(text.encode("ascii", "backslashreplace").decode("ascii"), file=sys.stderr)
         _log("%s: %s" % (host, sentence), syslog.LOG_WARNING)
-    sys.stderr.flush()
+        with contextlib.suppress(OSError):  # nobody is there any more
+            print(text.encode("ascii", "backslashreplace").decode("ascii"), file=sys.stderr, flush=True)
 
 
 def _log(text: str, level: int = syslog.LOG_INFO) -> None:

@@ -452,6 +452,24 @@ def test_the_program_removes_what_is_not_to_be_kept(program, tmp_path):
     assert run(program, "--config", str(config), "retain") == (0, b"", b"")
 
 
+def test_what_may_not_be_read_is_passed_by(tmp_path, monkeypatch):
+    """lost+found is root's; over NFS a host may have closed what is its own."""
+    inbox = Inbox(str(tmp_path), "web1")
+    inbox.make_folder(FOLDER)
+    inbox.create(FOLDER, "vmcore-incomplete").close()
+    (tmp_path / "lost+found").mkdir()
+    for name, closed in (("scandir", "lost+found"), ("open", "vmcore-incomplete")):
+        real = getattr(os, name)
+
+        def refuse(path, *arguments, _real=real, _closed=closed, **options):
+            if str(path).endswith(_closed):
+                raise PermissionError(13, "Permission denied")
+            return _real(path, *arguments, **options)
+
+        monkeypatch.setattr(os, name, refuse)
+    assert [(one.host, one.folder, one.busy) for one in inboxes.stored(str(tmp_path))] == [("web1", FOLDER, False)]
+
+
 def test_a_wire_waits_no_longer_than_it_is_to():
     incoming, outgoing = os.pipe()
     wire = Wire(incoming, outgoing, 0.05)

@@ -172,10 +172,10 @@ class Stored(NamedTuple):
 
 
 def stored(root: str) -> Iterator[Stored]:
-    """Every folder of every host; nothing that is a symbolic link."""
+    """Every folder of every host; nothing that is a symbolic link, and nothing that may not be read (lost+found)."""
     for host in _directories(root):
         for folder in _directories(host.path):
-            files = [entry for entry in os.scandir(folder.path) if entry.is_file(follow_symlinks=False)]
+            files = [entry for entry in _entries(folder.path) if entry.is_file(follow_symlinks=False)]
             sizes = [entry.stat(follow_symlinks=False) for entry in files]
             own = folder.stat(follow_symlinks=False)
             yield Stored(
@@ -210,8 +210,14 @@ def _make(parent: int, name: str, new: bool = False) -> None:
         os.close(os.open(name, _DIRECTORY, dir_fd=parent))  # a link or a file is none
 
 
+def _entries(path: str) -> List["os.DirEntry[str]"]:
+    with contextlib.suppress(PermissionError):
+        return list(os.scandir(path))
+    return []
+
+
 def _directories(path: str) -> List["os.DirEntry[str]"]:
-    return [entry for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+    return [entry for entry in _entries(path) if entry.is_dir(follow_symlinks=False)]
 
 
 def _taken(found: os.stat_result) -> int:
@@ -230,7 +236,11 @@ def _size(directory: int) -> int:
 
 
 def _is_locked(path: str) -> bool:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    """Whether the file is being received; one that may not be read is not, for what is received here may."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError:
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
