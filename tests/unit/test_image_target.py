@@ -513,6 +513,14 @@ def test_a_root_on_a_server(machine):
     assert (made.kind, dict(made.settings)["directory"], made.path) == ("nfs", "var/crash", "/var/crash")
 
 
+@pytest.mark.parametrize(
+    "text, name", [("", "node1"), ("\n", "node1"), ("# mine\nweb.example\n", "web.example"), ("`rm`\n", "node1")]
+)
+def test_the_name_that_the_host_is_known_by_is_the_configured_one(machine, text, name):
+    machine.write("/etc/hostname", text)
+    assert values(machine, "nfs dumps:/x\n")["hostname"] == name
+
+
 # --- virtiofs --------------------------------------------------------------------------------------------------------
 def share(machine, *tags):
     device = PCI + "/0000:00:06.0/virtio6"
@@ -566,6 +574,15 @@ def test_a_server_by_ssh(client):
     assert files["etc/passwd"][0].startswith(b"root:x:0:0:")
     assert (made.programs, made.path, made.network.address) == ([("ssh", "openssh-client")], "", "192.0.2.9")
     assert "PRIVATE" not in repr(made) and made.manifest["where"] == "kdump@dumps:/var/crash"
+
+
+def test_random_numbers_of_the_hypervisor_come_along(client):
+    assert found(client, "ssh kdump@dumps\n").aliases == []
+    device = PCI + "/0000:00:07.0/virtio7"
+    client.driver(device, "virtio_rng")
+    client.write(device + "/modalias", "virtio:d00000004v00001AF4\n")
+    client.link("/sys/bus/virtio/devices/virtio7", device)
+    assert found(client, "ssh kdump@dumps\n").aliases == ["virtio_rng"]
 
 
 def test_another_port_is_part_of_the_name_that_the_key_is_known_by(client):

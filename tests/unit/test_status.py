@@ -259,6 +259,12 @@ def test_what_the_native_engine_cannot_do_is_refused_by_name(tmp_path, digest):
     assert expect(Guest(tmp_path), conf={"auto_reset_crashkernel": False}).differs == ["conf"]
 
 
+def test_what_the_native_engine_passes_over_is_a_warning(tmp_path, digest):
+    host = Guest(tmp_path)
+    host.write(layout.CONF, b"path /var/crash\ndracut_args --xz --add-drivers virtio_blk\n")
+    assert [text for text in look(host)["warnings"] if "dracut_args: --xz has no effect" in text]
+
+
 def test_for_absent_what_would_be_set_is_told_and_nothing_else_is_judged(tmp_path, digest):
     found = expect(Guest(tmp_path), state="absent", conf={"nonsense": 1}, nr_cpus=2, triggers={"no.such": "thing"})
     assert found.differs == [] and sorted(found.settings) == ["KDUMP_COMMANDLINE_APPEND", "KDUMP_COMMANDLINE_REMOVE"]

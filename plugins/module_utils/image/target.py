@@ -6,6 +6,7 @@ of_conf() finds it out from kdump.conf, of_root() for the root file system. What
 by name: an image that cannot reach its target would only be found out by the next panic.
 """
 
+import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from .. import conf_directives, conf_dracut, mounts, ssh
@@ -25,6 +26,9 @@ VARIABLES = (
 # raw: device where its name lasts, or else one of partuuid (blkid -t PARTUUID=), wwid (/sys/block/*/wwid or
 #      */device/wwid) and serial (/sys/block/*/serial or */device/serial), without blanks at both ends; activate.
 # ssh: user server (numeric address) server_name (HostKeyAlias) port.
+
+
+_VIRTIO_RNG, _VIRTIO_FS = 4, 26
 
 
 class File(NamedTuple):
@@ -164,15 +168,18 @@ def _of_virtiofs(host: Any, tag: str, path: str, option: str = "virtiofs") -> Ta
     return _virtiofs(host, tag, path.strip("/"), "", option)
 
 
+def _virtio(host: Any, number: int) -> List[str]:
+    """The devices of one kind, as include/uapi/linux/virtio_ids.h numbers them."""
+    alias = "virtio:d%08X" % number
+    nodes = host.glob("/sys/bus/virtio/devices/*")
+    return [host.realpath(node) for node in nodes if host.read_text(node + "/modalias", "").startswith(alias)]
+
+
 def _virtiofs(host: Any, tag: str, directory: str, path: str, option: str) -> Target:
     """A directory of the hypervisor's, by its tag."""
     # Only newer kernels (6.9) list the tags.
     tags = [host.read_text(file, "").strip() for file in host.glob("/sys/fs/virtiofs/*/tag")]
-    # 26 is the kind of these devices: VIRTIO_ID_FS in include/uapi/linux/virtio_ids.h.
-    nodes = [
-        host.realpath(node) for node in host.glob("/sys/bus/virtio/devices/*")
-        if host.read_text(node + "/modalias", "").startswith("virtio:d0000001A")
-    ]  # fmt: skip
+    nodes = _virtio(host, _VIRTIO_FS)
     if not nodes or (tags and tag not in tags):
         hint = "The hypervisor's configuration of this guest names the shares: correct the tag, or add the share."
         raise fail("No virtiofs share with the tag %s is given to this host." % shown(tag), hint, option, tag)
@@ -197,13 +204,19 @@ def _nfs(host: Any, export: nfs.Export, directory: str, path: str, dhcp: bool) -
     settings = values(
         kind="nfs", directory=directory, source=nfs.source_at(export, way.address), fstype="nfs",
         options=nfs.options_at(export, way.address), versions=" ".join("vers=" + one for one in export.versions),
-        hostname=host.read_text("/proc/sys/kernel/hostname", "").strip(),
+        hostname=_hostname(host),
     )  # fmt: skip
     where = "%s:%s/%s" % (export.server, export.directory.rstrip("/"), directory)
     manifest = {"kind": "nfs", "where": where, "address": way.address, "path": path, "directory": directory}
     # mount of busybox may have its own way with NFS, which needs a port mapper.
     programs = [("mount", "util-linux")]
     return Target("nfs", settings, export.modules, export.aliases, [], programs, way, [], path, manifest)
+
+
+def _hostname(host: Any) -> str:
+    """The configured name, where there is one: what DHCP or a name server has made of it changes while a host starts."""
+    words = re.findall(r"^[A-Za-z0-9._-]+", host.read_text("/etc/hostname", ""), re.M)
+    return str((words + [host.read_text("/proc/sys/kernel/hostname", "").strip()])[0])
 
 
 # ssh ends at once for a user without a line here (main() in ssh.c), and an old glibc looks it up by libnss_files.
@@ -234,7 +247,14 @@ def _of_ssh(host: Any, conf: Any, dhcp: bool, parts: Parts) -> Optional[Target]:
     where = "%s@%s:/%s" % (server.user, server.name, directory)
     manifest = {"kind": "ssh", "where": where, "address": way.address, "port": server.port, "directory": directory}
     files = _ssh_files(host, conf.get("sshkey"), lines)
-    return Target("ssh", settings, [], [], [], [("ssh", "openssh-client")], way, files, "", manifest)
+    aliases = _entropy(host)
+    return Target("ssh", settings, [], aliases, [], [("ssh", "openssh-client")], way, files, "", manifest)
+
+
+def _entropy(host: Any) -> List[str]:
+    """The hypervisor's random numbers: without any, ssh waits for the kernel's (before Linux 5.4 that may be minutes)."""
+    modules, aliases = storage.drivers_of(host, _virtio(host, _VIRTIO_RNG))
+    return modules + aliases
 
 
 def _ssh_files(host: Any, key: str, known_hosts: List[str]) -> List[File]:
