@@ -354,6 +354,18 @@ def test_without_a_uuid_there_is_no_target(machine, out):
     assert "No UUID could be read of the file system on /dev/vda1" in refused(machine)
 
 
+def test_a_copy_of_the_file_system_could_be_taken_for_it_in_the_crash(machine):
+    machine.partition(machine.virtio_disk())
+    root_on(machine, "254:1")
+    machine.write("/run/udev/data/b254:1", "S:disk/by-uuid/x\nE:ID_FS_UUID=%s\nE:ID_FS_TYPE=ext4\n" % UUID)
+    machine.write("/run/udev/data/b254:16", "E:ID_FS_UUID=%s0\n" % UUID)
+    assert found(machine).uuid == UUID
+    machine.write("/run/udev/data/b254:16", "E:ID_FS_UUID=%s\n" % UUID)
+    assert "is that of another one on this host, too" in refused(machine)
+    machine.mkdir("/sys/dev/block/254:16/dm")  # kpartx shows a partition a second time
+    assert found(machine).uuid == UUID
+
+
 def test_a_device_that_sysfs_does_not_know_is_refused(machine):
     root_on(machine, "8:1", source="/dev/root")
     assert "(/dev/root) is not to be found in /sys" in refused(machine)

@@ -54,6 +54,7 @@ def of_place(host: Any, place: mounts.Place, given: str = "") -> Storage:
     uuid = uuid or _uuid(_probe(host, _device_of(nodes[0])), _device_of(nodes[0]), "path", path)
     # Without it ext4 does not mount when it has its quota feature, and only modprobe would fetch it (fs/quota/dquot.c).
     quota = host.is_dir("/sys/module/quota_v2")
+    _check_alone(host, walk, uuid, "path", path)
     return _storage(walk, mount.fstype, uuid, _options(mount, given), place.directory, path, quota)
 
 
@@ -103,6 +104,7 @@ def _unmounted(host: Any, kind: str, location: str, device: str, path: str, give
     walk = _walked(
         host, nodes, devices.Purpose(option, "a file system on ", "Name a partition, an LVM volume or an MD array.")
     )
+    _check_alone(host, walk, uuid, option, location)
     options = ",".join(["rw"] + _kept(given))
     return _storage(walk, kind, uuid, options, path.strip("/"), "", quota=True)
 
@@ -151,6 +153,21 @@ def _check_single(options: List[str], option: str, where: str) -> None:
             raise fail(
                 "The dump target %s lies on a file system with %s." % (shown(where), what), _WAY_OUT, option, where
             )
+
+
+def _check_alone(host: Any, walk: devices.Walk, uuid: str, option: str, where: str) -> None:
+    """KdumpError where a copy of the file system, made block by block, could be taken for it. As udev knows them."""
+    if walk.device:
+        return  # which has a name, and is not looked for
+    known = re.compile("^E:ID_FS_UUID=%s$" % re.escape(uuid), re.M)
+    copies = [
+        path for path in host.glob("/run/udev/data/b*")
+        if known.search(host.read_text(path, "")) and not host.is_dir("/sys/dev/block/%s/dm" % path.rsplit("/b", 1)[-1])
+    ]  # fmt: skip
+    if len(copies) > walk.members:
+        message = "The UUID of the file system of the dump target %s (%s) is that of another one on this host, too."
+        hint = "Give the copy another (tune2fs -U random, xfs_admin -U generate, btrfstune -u), or take it away."
+        raise fail(message % (shown(where), uuid), hint, option, where)
 
 
 def _elsewhere(host: Any, kind: str, device: str) -> List[str]:
