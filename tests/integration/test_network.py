@@ -30,7 +30,8 @@ PREFIX = f"kdump{os.getpid()}"
 HOST, CAPTURE, SWITCH, SERVER = (f"{PREFIX}-{name}" for name in ("host", "capture", "switch", "server"))
 MACS = ["52:54:00:00:00:01", "52:54:00:00:00:02"]
 PLACE = "/sys/devices/breakpoint/virtio{number}"  # a directory that every sysfs has; virtio is numbered anew
-SHELLS = {"busybox": ("busybox sh", "busybox"), "dash": ("dash", "iproute2"), "bash": ("bash", "iproute2")}
+# The shell, and whose ip. Every shell's way through the script is in tests/unit/test_image_init_network.py.
+SHELLS = {"busybox": ("busybox sh", "busybox"), "dash": ("dash", "iproute2")}
 SET_NO_DAD = "for c in all default; do echo 0 > /proc/sys/net/ipv6/conf/$c/accept_dad; done"
 
 # What a server says to whoever connects: the address that it sees.
