@@ -141,12 +141,26 @@ def test_one_on_a_logical_volume_and_one_on_an_array(machine):
         ("ro,noauto,noatime,errors=remount-ro,discard", "rw,noatime,errors=remount-ro,discard"),
         ('noauto,context="system_u:object_r:kdump_crash_t:s0"', "rw"),
         ("noauto,usrjquota=aquota.user,jqfmt=vfsv0,noload", "rw"),
+        ("noauto,noatim,nobarrier,errors=explode,commit=5", "rw,commit=5"),
     ],
 )
 def test_options_of_fstab_that_the_kernel_knows_are_kept(machine, given, options):
     second_disk(machine)
     machine.write("/etc/fstab", "/dev/vda1 / ext4 sync 0 1\n/dev/vdb1 /mnt/dumps ext4 %s 0 0\n" % given)
     assert values(machine, "ext4 /dev/vdb1\n")["options"] == options
+
+
+@pytest.mark.parametrize(
+    "kind, given, options",
+    [
+        ("xfs", "noauto,nouuid,uquota,usrquota,attr2,nobarrier,inode64", "rw,nouuid,uquota,usrquota,inode64"),
+        ("btrfs", "noauto,subvol=@dumps,compress=zstd:3,device=/dev/vdc", "rw,subvol=@dumps"),
+    ],
+)
+def test_what_each_file_system_keeps_of_fstab(machine, kind, given, options):
+    second_disk(machine, kind, KINDS[kind][1])
+    machine.write("/etc/fstab", "/dev/vdb1 /mnt/dumps %s %s 0 0\n" % (kind, given))
+    assert values(machine, "%s /dev/vdb1\n" % kind)["options"] == options
 
 
 def test_mounted_or_not_it_is_the_same_image(machine):
@@ -475,6 +489,7 @@ NFS_REFUSED = {
     "rdma as a word": ("rdma", "the transport rdma"),
     "tls": ("xprtsec=tls", "encryption of the transport (tls)"),
     "version 2": ("vers=2", "version 2 of NFS"),
+    "no number": ("vers=4.2,port=nfs", "The mount option port of the NFS target has no number: nfs"),
     "a version to come": ("vers=5", "version 5 of NFS"),
 }
 

@@ -19,7 +19,7 @@ FSTYPES = ("nfs", "nfs4")
 # minutes with all of them (xprt_calc_majortimeo() in net/sunrpc/xprt.c). A server that restarts takes less.
 _PATIENCE = ["soft", "timeo=600", "retrans=5"]
 # What decides whether a mount succeeds at all. Sizes are agreed on with the server where they are not given.
-_KEPT = ("port", "rsize", "wsize", "mountport", "mountvers")
+_NUMBERS = ("port", "rsize", "wsize", "mountport", "mountvers")
 # What the kernel says of a mount, and what of it does not follow from the server alone.
 _AGREED = ("addr", "vers", "proto", "port", "sec", "xprtsec", "noacl", "noresvport")
 _KEPT_FLAGS = ("noacl", "noresvport", "resvport")
@@ -81,7 +81,7 @@ def _export(server: str, directory: str, addresses: List[str], versions: List[st
     options = ["rw"] + _PATIENCE + ["sec=" + secure]
     # Nobody else writes there, and locks would need rpc.statd. Version 4 has locks of its own and ignores this.
     options += ["nolock"] if "3" in versions else []
-    options += ["%s=%s" % (name, words[name]) for name in _KEPT if name in words]
+    options += ["%s=%s" % (name, words[name]) for name in _NUMBERS if name in words]
     options += [name for name in _KEPT_FLAGS if name in words]
     # The kernel asks modprobe for the module of each version, and there is none in the image. Layouts (pNFS) are left out:
     # without their modules everything is written through the server itself, to which there is a way. So is Kerberos'
@@ -139,6 +139,10 @@ def _refused(words: Dict[str, str], option: str) -> List[Problem]:
         if name in words and re.fullmatch(pattern, words[name]):
             message = "The NFS target is mounted with %s." % (what % shown(words[name]))
             found.append(Problem(message + " The capture kernel cannot do that.", _WAY_OUT, option, words[name]))
+    for name in _NUMBERS:
+        if not re.fullmatch("[0-9]+", words.get(name, "0")):
+            message = "The mount option %s of the NFS target has no number: %s." % (name, shown(words[name]))
+            found.append(Problem(message, "Correct it in /etc/fstab, or where it is given.", option, words[name]))
     return found
 
 

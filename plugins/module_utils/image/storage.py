@@ -17,9 +17,15 @@ from . import devices
 _FILE_SYSTEMS = {"ext2": "ext4", "ext3": "ext4", "ext4": "ext4", "xfs": "xfs", "btrfs": "btrfs"}
 # Mounting xfs without the quota options that it had makes the next mount count every file again (xfs(5)).
 _XFS_OPTIONS = {"nouuid", "usrquota", "uqnoenforce", "grpquota", "gqnoenforce", "prjquota", "pqnoenforce"}
-# Of fstab: a file system that is written to needs its journal, a member of btrfs is found by its UUID, and quotas of ext
-# are counted by e2fsck afterwards.
-_LEFT_OUT = re.compile(r"norecovery|noload|device=.*|(usr|grp|prj)jquota=.*|jqfmt=.*")
+# What is kept of fstab's options: what every kernel takes. Nobody has tried those of a file system that is not mounted,
+# and one that the kernel refuses (a mistake, a word that it no longer knows) would end the dump. None of the others is
+# needed to write.
+_KEPT = {
+    "ext4": r"errors=(continue|remount-ro|panic)|commit=\d+|discard|nodiscard",
+    "xfs": "discard|nodiscard|wsync|inode64|quota|uquota|gquota|pquota|qnoenforce|" + "|".join(sorted(_XFS_OPTIONS)),
+    "btrfs": r"subvol=/?[^\s,]+|subvolid=\d+|degraded|discard|nodiscard",
+}
+_KEPT_EVERYWHERE = "|noatime|nodiratime|relatime|nodev|nosuid|noexec|sync|dirsync"
 _ELSEWHERE = ("logdev=", "rtdev=", "journal_path=", "journal_dev=")
 _NETWORK = "cifs smb3 ceph glusterfs fuse.glusterfs 9p lustre afs gfs2 ocfs2".split()
 _MEMORY = ("tmpfs", "ramfs", "devtmpfs", "squashfs", "erofs", "iso9660", "proc", "sysfs")
@@ -105,7 +111,7 @@ def _unmounted(host: Any, kind: str, location: str, device: str, path: str, give
         host, nodes, devices.Purpose(option, "a file system on ", "Name a partition, an LVM volume or an MD array.")
     )
     _check_alone(host, walk, uuid, option, location)
-    options = ",".join(["rw"] + _kept(given))
+    options = ",".join(["rw"] + _kept(kind, given))
     return _storage(walk, kind, uuid, options, path.strip("/"), "", quota=True)
 
 
@@ -249,11 +255,14 @@ def _options(mount: mounts.Mount, given: str) -> str:
         words += ["subvolid=5"] + (["degraded"] if "degraded" in shown_options else [])
     if mount.fstype == "xfs":
         words += [word for word in shown_options if word in _XFS_OPTIONS]
-    return ",".join(words + [word for word in _kept(given) if word not in words and not word.startswith("subvol")])
+    return ",".join(
+        words + [word for word in _kept(mount.fstype, given) if word not in words and not word.startswith("subvol")]
+    )
 
 
-def _kept(given: str) -> List[str]:
-    return [word for word in mounts.kernel_options(given) if not _LEFT_OUT.fullmatch(word)]
+def _kept(kind: str, given: str) -> List[str]:
+    pattern = re.compile(_KEPT[_FILE_SYSTEMS[kind]] + _KEPT_EVERYWHERE)
+    return [word for word in given.split(",") if pattern.fullmatch(word)]
 
 
 # --- what others ask for -------------------------------------------------------------------------------------------
