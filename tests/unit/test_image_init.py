@@ -57,7 +57,7 @@ def test_every_program_that_it_calls_is_known():
     known |= set(
         "export umask echo read local return case esac for while until if then else elif do done fi break".split()
     )
-    known |= set("shift set wait kill exit exec command continue eval [ : . sh insmod mdadm lvm makedumpfile".split())
+    known |= set("shift set trap wait kill exit exec command continue eval [ : . sh insmod mdadm lvm makedumpfile".split())
     known |= {"ip", "udhcpc", "ssh", "dd"}  # brought by the targets that need them
     text = re.sub(r"(?<![$\w\"])#.*", "", init.SCRIPT)
     text = re.sub(r"^ *(case \S+ in )?[a-z_ |*-]+\)(?= |$)", "", text, flags=re.M)  # labels of case
@@ -97,6 +97,14 @@ def test_time_is_read_in_hundredths(name, functions):
 def test_a_command_that_takes_too_long_is_killed(name, functions):
     assert run(name, functions, "limited 1 sleep 50; echo $?")[1].strip().endswith("137")
     assert run(name, functions, "limited 50 sh -c 'exit 3'; echo $?")[1].strip().endswith("3")
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_what_cannot_be_killed_is_left_alone(name, functions):
+    """As a process that waits in the kernel for a disk that is gone."""
+    script = "end_family() { :; }\nlimited 1 sleep 30 > /dev/null 2>&1; echo \"over $?\"; exit 0"
+    rc, out = run(name, functions, script)
+    assert rc == 0 and int(out.split("over ")[1]) > 128
 
 
 @pytest.mark.parametrize("name", SHELLS)
@@ -276,6 +284,7 @@ def test_a_share_that_never_comes_is_told(name, functions):
     script = """
         mount() { echo "mount: no route" >&2; return 32; }
         sleep() { :; }
+        limited() { shift; "$@"; }
         phase_start=0 phases= message= fstype=virtiofs source=tag server_limit=1 options=rw
         mount_share > /dev/null; echo "result $? $message"
     """

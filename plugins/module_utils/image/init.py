@@ -31,6 +31,7 @@ umask 077
 (: 3<&0) || exec < /dev/null
 (: 3>&1) || exec > /dev/null
 (: 3>&2) || exec 2> /dev/null
+trap : USR1 # for limited()
 
 # --- what /etc/kdump/plan sets ---
 library_path=              # directories of the libraries, as the dynamic linker has no cache here
@@ -41,7 +42,7 @@ failure_action=reboot      # reboot halt poweroff shell dump_to_rootfs
 final_action=reboot        # reboot halt poweroff
 device_limit=90            # seconds for the target's device to appear
 server_limit=180           # seconds for a server to answer, and for a mount
-leave_limit=120            # seconds for each of the last writes to a target, which may have died
+leave_limit=60             # seconds for each of the last writes to a target, which may have died
 hook_limit=900             # seconds for each of kdump_pre, kdump_post and the like
 stall_limit=1000           # seconds without any work of CPU, disk or network, after which nothing will come; hooks may wait
 starters=                  # files that nothing needs once the target is mounted

@@ -153,7 +153,6 @@ mount_filesystem() {
 }
 
 unmount_target() {
-    limited "$leave_limit" sync
     [ -n "$target_mounted" ] || return 0
     limited "$leave_limit" umount /kdump 2> /dev/null || limited "$leave_limit" mount -o remount,ro /kdump 2> /dev/null
     target_mounted=

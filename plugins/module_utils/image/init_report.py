@@ -62,7 +62,8 @@ put_log() {
 }
 
 put_capture() {
-    write_capture "$1" > "$into/capture-incomplete.json" && mv "$into/capture-incomplete.json" "$into/capture.json" && sync
+    write_capture "$1" > "$into/capture-incomplete.json" &&
+        mv "$into/capture-incomplete.json" "$into/capture.json" && sync -f "$into/capture.json"
 }
 
 # save_report STATUS: kexec-dmesg.log and capture.json, beside whatever could be saved. The target may have died.
@@ -116,8 +117,7 @@ report_failure() {
     fi
     message=$why
     write_log > "$into/kexec-dmesg.log"
-    write_capture "$1" > "$into/capture-incomplete.json" && mv "$into/capture-incomplete.json" "$into/capture.json"
+    put_capture "$1" || say "capture.json could not be written on the host"
     save_dmesg_here || say "vmcore-dmesg.txt could not be saved on the host"
-    sync
 }
 """

@@ -62,7 +62,7 @@ save_dmesg() {
 
 save_dmesg_here() {
     limited "$hook_limit" makedumpfile --dump-dmesg /proc/vmcore "$into/vmcore-dmesg-incomplete.txt" > /dev/null &&
-        mv "$into/vmcore-dmesg-incomplete.txt" "$into/vmcore-dmesg.txt" && sync
+        mv "$into/vmcore-dmesg-incomplete.txt" "$into/vmcore-dmesg.txt" && sync -f "$into/vmcore-dmesg.txt"
 }
 
 save_dmesg_on_server() {
@@ -151,8 +151,7 @@ save_vmcore_here() {
     fi
     sync -f "$into/vmcore-incomplete"
     saved=$?
-    [ $saved != 0 ] || mv "$into/vmcore-incomplete" "$into/vmcore"
-    sync
+    [ $saved != 0 ] || { mv "$into/vmcore-incomplete" "$into/vmcore" && sync -f "$into/vmcore"; }
     phase sync $saved
     [ $saved = 0 ] || complain "the vmcore could not be written out to the target"
     return $saved
