@@ -57,7 +57,9 @@ def test_every_program_that_it_calls_is_known():
     known |= set(
         "export umask echo read local return case esac for while until if then else elif do done fi break".split()
     )
-    known |= set("shift set trap wait kill exit exec command continue eval [ : . sh insmod mdadm lvm makedumpfile".split())
+    known |= set(
+        "shift set trap wait kill exit exec command continue eval [ : . sh insmod mdadm lvm makedumpfile".split()
+    )
     known |= {"ip", "udhcpc", "ssh", "dd"}  # brought by the targets that need them
     text = re.sub(r"(?<![$\w\"])#.*", "", init.SCRIPT)
     text = re.sub(r"^ *(case \S+ in )?[a-z_ |*-]+\)(?= |$)", "", text, flags=re.M)  # labels of case
@@ -102,7 +104,7 @@ def test_a_command_that_takes_too_long_is_killed(name, functions):
 @pytest.mark.parametrize("name", SHELLS)
 def test_what_cannot_be_killed_is_left_alone(name, functions):
     """As a process that waits in the kernel for a disk that is gone."""
-    script = "end_family() { :; }\nlimited 1 sleep 30 > /dev/null 2>&1; echo \"over $?\"; exit 0"
+    script = 'end_family() { :; }\nlimited 1 sleep 30 > /dev/null 2>&1; echo "over $?"; exit 0'
     rc, out = run(name, functions, script)
     assert rc == 0 and int(out.split("over ")[1]) > 128
 

@@ -142,7 +142,7 @@ def _parse_dep(text: str) -> Dict[str, List[str]]:
 
 
 def _parse_softdep(text: str) -> Dict[str, _Soft]:
-    """modules.softdep and modprobe.d: `softdep NAME pre: a b post: c`; what stands before a label counts for nothing (libkmod)."""
+    """modules.softdep and modprobe.d: `softdep NAME pre: a b post: c`; what stands before a label is nothing (libkmod)."""
     found: Dict[str, _Soft] = {}
     for line in text.split("\n"):
         words = line.split()
