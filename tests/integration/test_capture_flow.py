@@ -459,6 +459,18 @@ def test_a_target_that_is_full_is_told_and_the_dump_goes_to_the_root(capture):
     assert told(files)["status"] == 1 and {"vmcore-dmesg.txt", "vmcore-incomplete"} <= set(files)
 
 
+def test_a_server_that_is_down_and_the_dump_goes_to_the_root(capture, server):
+    device = host_disk(capture)
+    capture.disk_target("root", device)
+    capture.plan["failure_action"] = "dump_to_rootfs"
+    stop_server(capture, server)
+    assert capture.run() == "poweroff"
+    assert "Connection refused" in reported(capture, device)["message"]
+    name, files = capture.files(device, "var/crash")
+    assert name.startswith("127.0.0.1-") and files["vmcore"] == VMCORE and told(files)["status"] == 0
+    assert "makedumpfile -l -d 31 /vmcore " in re.sub(" --num-threads=[0-9]+", "", (capture.root / "calls").read_text())
+
+
 def test_a_file_system_that_is_broken(capture):
     device = host_disk(capture)
     broken = capture.disk("target", 8)

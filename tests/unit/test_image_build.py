@@ -77,6 +77,21 @@ def test_an_image_is_built_once(machine):
     assert "usr/bin/lvm" not in files and "usr/bin/awk" not in files
 
 
+def test_the_kernel_is_that_of_kdump_bootdir(machine):
+    machine.write("/mnt/boot/vmlinuz-" + RELEASE, b"another")
+    recipe = build.observe(machine.host, RELEASE, conf_of(), {"KDUMP_BOOTDIR": "/mnt/boot"})
+    assert recipe.kernel == "/mnt/boot/vmlinuz-" + RELEASE
+    assert recipe.digest != build.wanted_digest(machine.host, RELEASE, conf_of(), {})
+
+
+@pytest.mark.parametrize("old, new", [("default", "failure_action"), ("failure_action", "failure_action")])
+@pytest.mark.parametrize("action", ["reboot", "halt", "poweroff", "shell", "dump_to_rootfs"])
+def test_what_happens_after_a_failure_is_in_the_plan(machine, old, new, action):
+    _manifest, files = built(machine, "%s %s\nfinal_action halt\n" % (old, action))
+    found = settings_of(files, "dump")
+    assert (found[new], found["final_action"]) == (action, "halt")
+
+
 def test_modules_are_packed_and_in_order(machine):
     _manifest, files = built(machine, "extra_modules fat\n")
     assert files["etc/kdump/modules"] == b"fat\nvirtio_pci\nvirtio_blk\n"
