@@ -21,6 +21,7 @@ CRASHABLE = ("armed", "proven", "stale")
 # The panic comes a second after the order. A connection made before that would hang in a machine that is gone.
 SETTLE = 5.0
 INTERVAL = 5.0
+LOOKS = 6
 # The unit that arms a host at boot starts about when ssh does.
 ARMING = 180.0
 CONTROLLER_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -72,6 +73,7 @@ class ActionModule(ActionBase):
             raise Failure("This task would crash the controller itself, over its local connection. Name another host.")
         before = self._host_part("observe")
         self._check(before)
+        seen = self._look("")  # whoever cannot look at the target now, cannot afterwards
         if self._task.check_mode:
             return {"changed": True, "msg": f"Would crash {self._name} and wait {args['timeout']} s for it.",
                     "readiness": before["readiness"], "reasons": before["reasons"]}  # fmt: skip
@@ -83,8 +85,8 @@ class ActionModule(ActionBase):
         away = self._wait_until_back(before["boot_id"], panic_at, args["timeout"])
         with contextlib.suppress(AnsibleError):
             self.cleanup(force=True)  # the temporary directory may have been in memory
-        after = self._wait_until_armed(before, marker, panic_at + args["timeout"])
-        dump = self._verify(before, after, marker)
+        after = self._wait_until_armed(panic_at + args["timeout"])
+        dump = self._verify(before, after, seen, marker)
         done = self._host_part("record", proof=proof(before, dump, away))
         return {"changed": True, "proof": done["proof"], "readiness": done["readiness"], "reasons": done["reasons"]}
 
@@ -103,11 +105,6 @@ class ActionModule(ActionBase):
             raise Failure(
                 f"{self._name} has another capture image loaded than its configuration gives today, so a crash would prove "
                 f"what the next boot replaces. Run the role first. {sentences(host['reasons'])}", **known
-            )  # fmt: skip
-        if not host["target"]["directory"]:
-            raise Failure(
-                f"The dump target of {self._name} is not mounted there, so its vmcore could not be read afterwards. "
-                f"Mount it.", **known
             )  # fmt: skip
         if not host["can_panic"]:
             raise Failure(f"The kernel of {self._name} has no /proc/sysrq-trigger (CONFIG_MAGIC_SYSRQ).", **known)
@@ -153,13 +150,13 @@ class ActionModule(ActionBase):
         return result["stdout"].strip() if result.get("rc") == 0 else ""
 
     # --- back ------------------------------------------------------------------------------------------------------
-    def _wait_until_armed(self, before: dict[str, Any], marker: str, deadline: float) -> dict[str, Any]:
+    def _wait_until_armed(self, deadline: float) -> dict[str, Any]:
         """The host as it is when it is armed again, or when that took too long."""
         # A host that came back in the last moment still gets the time to arm itself.
         deadline = max(min(deadline, time.monotonic() + ARMING), time.monotonic() + ARMING / 3)
         while True:
             try:
-                after = self._host_part("observe", marker=marker, vmcores=20)
+                after = self._host_part("observe")
                 if after["readiness"] in CRASHABLE or time.monotonic() > deadline:
                     return after
                 display.display(f"{self._name}: {after['readiness']}, waiting for it to arm itself")
@@ -169,24 +166,37 @@ class ActionModule(ActionBase):
                 display.vvv(f"{self._name}: {error}")
             time.sleep(INTERVAL)
 
-    def _verify(self, before: dict[str, Any], after: dict[str, Any], marker: str) -> dict[str, Any]:
+    def _look(self, marker: str) -> dict[str, Any]:
+        """What lies at the target, also after a crash, when a server may be slow to answer."""
+        for attempt in range(LOOKS):
+            try:
+                return self._host_part("look", marker=marker)
+            except Failure as failure:
+                if not marker or attempt == LOOKS - 1:
+                    raise Failure(f"{self._name}: {failure}", **failure.known) from failure
+            time.sleep(INTERVAL)
+        raise AssertionError("unreachable")
+
+    def _verify(self, before: dict[str, Any], after: dict[str, Any], seen: dict[str, Any], marker: str) -> dict[str, Any]:
         """The one new dump, if it is what it has to be; Failure with everything known about it otherwise."""
-        new = [dump for dump in after["vmcores"] if dump["directory"] not in before["dump_directories"]]
-        known = {"vmcores": new, "readiness": after["readiness"], "reasons": after["reasons"]}
+        now = self._look(marker)
+        new = [dump for dump in not_in(seen, now, "dumps") if dump["own"] or dump["marked"]]
+        known = {"vmcores": new, "readiness": after["readiness"], "reasons": after["reasons"],
+                 "failures": not_in(seen, now, "reports")}  # fmt: skip
         dumps = [dump for dump in new if dump["path"]]
         if not dumps:
-            raise Failure(f"{self._name} came back without a new vmcore. {self._no_vmcore(after, new)}", **known)
+            said = no_vmcore(seen, now, new, after["engine"])
+            raise Failure(f"{self._name} came back without a new vmcore. {said}", **known)
         dump = next((dump for dump in dumps if dump["marked"]), dumps[0])
-        read = self._deep(dump["path"])
-        if read["verdict"] != "complete":
+        if dump["verdict"] != "complete":
             raise Failure(
-                f"{self._name} came back with {dump['path']}, which is {read['verdict']}: "
-                f"{' '.join(read['problems'])} {told_by_capture(dump, after['engine'])}", **known
+                f"{self._name} came back with {dump['path']}, which is {dump['verdict']}: "
+                f"{' '.join(dump['problems'])} {told_by_capture(dump, after['engine'])}", **known
             )  # fmt: skip
         if not dump["marked"]:
             raise Failure(
-                f"{dump['path']} is whole, and the kernel's log beside it does not hold the marker of this crash ({marker}): "
-                f"it is of another crash, or its log was lost. It says: {dump['panic'] or 'nothing'}", **known
+                f"{dump['path']} reads as whole, and the kernel's log beside it does not hold the marker of this crash "
+                f"({marker}): it is of another crash, or its log was lost. It says: {dump['panic'] or 'nothing'}", **known
             )  # fmt: skip
         if dump["path"].endswith("-incomplete") or (dump["capture"] or {}).get("status"):
             raise Failure(
@@ -202,23 +212,7 @@ class ActionModule(ActionBase):
                 f"{self._name} has delivered {dump['path']}, whole, and is not armed again: {after['readiness']}. "
                 f"{sentences(after['reasons'])}", **known
             )  # fmt: skip
-        return dict(dump, verdict=read["verdict"])
-
-    def _no_vmcore(self, after: dict[str, Any], new: list[dict[str, Any]]) -> str:
-        if not new:
-            directory = after["target"]["directory"]
-            return (
-                f"Nothing new lies in {directory}: the capture kernel did not start, ran out of memory, or did not find its "
-                f"target. Its console says which; a larger crashkernel= helps against the first two."
-            )
-        return " ".join(
-            f"{dump['directory']} holds {', '.join(dump['files'])}. {told_by_capture(dump, after['engine'])}"
-            for dump in new
-        )
-
-    def _deep(self, path: str) -> dict[str, Any]:
-        result = self._execute("vmcore.kdump.vmcore_info", {"paths": [path], "deep": True})
-        return result["vmcores"][0]
+        return dump
 
     # --- modules ---------------------------------------------------------------------------------------------------
     def _host_part(self, phase: str, **values: Any) -> dict[str, Any]:
@@ -242,6 +236,27 @@ def sentences(reasons: list[dict[str, Any]]) -> str:
     return " ".join(f"{reason['message']} {reason['hint']}" for reason in reasons)
 
 
+def not_in(before: dict[str, Any], now: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """What lies in a directory that was not there before."""
+    there = [one["directory"] for one in before[name]]
+    return [one for one in now[name] if one["directory"] not in there]
+
+
+def no_vmcore(before: dict[str, Any], now: dict[str, Any], new: list[dict[str, Any]], engine: str) -> str:
+    """Why, by all that was left: at the target, in the reports on the host, on its root file system."""
+    said = [
+        f"{dump['directory']} holds {', '.join(dump['files'])}. {told_by_capture(dump, engine)}" for dump in new
+    ]  # fmt: skip
+    for report in not_in(before, now, "reports"):
+        said.append(f"The capture kernel reported in {report['directory']}: {report['message'].rstrip('.')}.")
+    for dump in not_in(before, now, "rescued"):
+        said.append(f"As failure_action wants it, {dump['path'] or dump['directory']} was saved instead ({dump['verdict']}).")
+    return " ".join(said) or (
+        f"Nothing new lies at {now['where']}, and no report was left on the host: the capture kernel did not start, ran out of "
+        f"memory, or did not find its target. Its console says which; a larger crashkernel= helps against the first two."
+    )
+
+
 def told_by_capture(dump: dict[str, Any], engine: str) -> str:
     """What capture.json, which the native engine writes, says of a capture that went wrong."""
     capture = dump["capture"]
@@ -252,8 +267,9 @@ def told_by_capture(dump: dict[str, Any], engine: str) -> str:
             "There is no capture.json: the capture kernel was stopped before its end (out of memory, or a power cut)."
         )
     failed = [f"{phase['name']} (exit code {phase['exit']})" for phase in capture["phases"] if phase["exit"]]
+    why = f" ({capture['message'].rstrip('.')})" if capture.get("message") else ""
     return (
-        f"By its capture.json it failed in: {', '.join(failed) or 'nothing'}; kexec-dmesg.log beside it says why. "
+        f"By its capture.json it failed in: {', '.join(failed) or 'nothing'}{why}; kexec-dmesg.log beside it says more. "
         f"At worst {capture['memory_low_water'] >> 20} MiB of memory were available: below 8, raise crashkernel=."
     )
 

@@ -12,7 +12,7 @@ import io
 import zipfile
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from . import kexec, layout
+from . import cmdline, conf, kexec, layout, servers
 from .plan import Plan, Step
 from .problems import fail
 
@@ -101,7 +101,8 @@ Description=Load the kernel that captures a crash
 Documentation=https://docs.kernel.org/admin-guide/kdump/kdump.html
 # Not stopped at shutdown, so that a crash there is captured too; a panic early at boot is worth capturing as well.
 DefaultDependencies=no
-After=local-fs.target
+Wants={wants}
+After={after}
 ConditionKernelCommandLine=crashkernel
 
 [Service]
@@ -110,7 +111,7 @@ RemainAfterExit=yes
 ExecStart={python} -I -S {program} arm
 ExecReload={python} -I -S {program} arm
 ExecStop={python} -I -S {program} unload
-TimeoutStartSec=15min
+TimeoutStartSec={limit}
 UMask=0077
 # Nothing that makes a mount namespace: the dump target is looked up among the host's own mounts.
 LockPersonality=yes
@@ -118,6 +119,29 @@ RestrictRealtime=yes
 
 [Install]
 WantedBy=multi-user.target
+"""
+
+# One rename, which needs no room on the disk: a shutdown waits for nothing here, and no failure of it is one of the
+# shutdown's. A kexec reboot stops it as well; a panic, `reboot -f` and a power cut do not.
+_UNIT_END = """\
+# Written by the Ansible collection vmcore.kdump; changes are lost.
+[Unit]
+Description=Note whether this boot ends by a shutdown
+DefaultDependencies=no
+RequiresMountsFor={state}
+After=local-fs.target
+Conflicts=shutdown.target
+Before=shutdown.target
+IgnoreOnIsolate=yes
+ConditionKernelCommandLine=crashkernel
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={python} -I -S {program} begin
+ExecStop=-/bin/mv -f {running} {ended}
+TimeoutStopSec=5
+UMask=0077
 """
 
 # The core headers of a loaded kernel describe the CPUs and memory of the time of its load; where crash_hotplug is 1
@@ -172,22 +196,40 @@ class _File(NamedTuple):
     mode: int = 0o644
 
 
-def _files(python: str) -> List[_File]:
+def _files(host: Any, python: str) -> List[_File]:
     """The text files of an armed host."""
+    known = conf.parse(host.read_text(layout.CONF, ""))
+    remote = _remote(host, known)
     words = {
         "python": python,
         "program": layout.PROGRAM,
         "link": layout.UNIT_LINK,
         "unit": layout.UNIT_NAME,
         "loaded": layout.LOADED,
+        "state": layout.STATE_DIR,
+        "running": layout.RUNNING,
+        "ended": layout.ENDED,
+        "wants": " ".join([layout.UNIT_END_NAME] + remote),
+        "after": " ".join(["local-fs.target"] + remote),
+        # A dump on a raw device becomes a file first, for the next one would overwrite it.
+        "limit": "4h" if known.target.kind == "raw" else "15min",
     }
     return [
         _File(layout.UNIT, _UNIT.format(**words)),
+        _File(layout.UNIT_END, _UNIT_END.format(**words)),
         _File(layout.UDEV_RULE, _UDEV_RULE.format(**words)),
         _File(layout.HOOK_POSTINST, _POSTINST.format(**words), 0o755),
         _File(layout.HOOK_POSTRM, _POSTRM.format(**words), 0o755),
         _File(layout.HOOK_INSTALL, _INSTALL.format(**words), 0o755),
     ]
+
+
+def _remote(host: Any, known: conf.Conf) -> List[str]:
+    """What the image for a server is made from is known when these are reached, or have been waited for."""
+    if not servers.names(host, known):
+        return []
+    mounted = known.target.kind == "path" and servers.exports(host, known.target.location)
+    return ["network-online.target"] + (["remote-fs.target"] if mounted else [])
 
 
 # --- deciding ------------------------------------------------------------------------------------------------------
@@ -205,16 +247,17 @@ def decide(host: Any, state: str, python: str, program: str = _PACKAGE + ".progr
             "Unmask it (systemctl unmask %s), then run again." % layout.UNIT_NAME,
         )
     if state == "absent":
-        return Plan(disarm(host) + _unload(host) + _remove_all(host))
+        return Plan(disarm(host) + unload(host) + _remove_all(host))
     python = stable_python(host, python)
     if any(char in python for char in " \t\n\"'\\$%{}"):
         raise fail("The interpreter %s has characters in its path that a unit cannot hold." % python,
                    "Set ansible_python_interpreter to another.")  # fmt: skip
     steps, written = _install(host, python, program)
     if state == "disabled":
-        return Plan(steps + _reload_steps(host, written) + disarm(host) + _unload(host))
+        return Plan(steps + _reload_steps(host, written) + disarm(host) + unload(host))
     linked = _enable(host)
-    return Plan(steps + linked + _reload_steps(host, written + ([layout.UNIT_LINK] if linked else [])))
+    reload = _reload_steps(host, written + ([layout.UNIT_LINK] if linked else []))
+    return Plan(steps + linked + reload + _begin_steps(host))
 
 
 def report(host: Any) -> Dict[str, Any]:
@@ -254,7 +297,7 @@ def _install(host: Any, python: str, program: str) -> Tuple[List[Step], List[str
             "write " + layout.PROGRAM, lambda target: target.write(layout.PROGRAM, wanted, 0o755),
             _digest_line(present), _digest_line(wanted),
         ))  # fmt: skip
-    files = [file for file in _files(python) if not _is_there(host, file)]
+    files = [file for file in _files(host, python) if not _is_there(host, file)]
     return steps + [_write(host, file) for file in files], [file.path for file in files]
 
 
@@ -298,7 +341,7 @@ def disarm(host: Any) -> List[Step]:
     )] + _reload_steps(host, [layout.UNIT_LINK])  # fmt: skip
 
 
-def _unload(host: Any) -> List[Step]:
+def unload(host: Any) -> List[Step]:
     """What this engine has loaded."""
     steps: List[Step] = []
     for kind in ("crash", "reboot"):
@@ -320,6 +363,22 @@ def _reload_steps(host: Any, paths: List[str]) -> List[Step]:
     return steps
 
 
+def _begin_steps(host: Any) -> List[Step]:
+    """How this boot ends is noted from now on; at the next ones systemd does that."""
+    # Nothing is to be noted, and systemd starts nothing, in a boot without a reservation.
+    if not cmdline.values(cmdline.split(host.read_text("/proc/cmdline", "")), "crashkernel"):
+        return []
+    if not host.is_dir("/run/systemd/system") or host.exists(layout.BEGUN):
+        return []
+
+    def apply(target: Any) -> None:
+        target.run(["systemctl", "start", layout.UNIT_END_NAME], timeout=120)
+        if not target.exists(layout.BEGUN):  # no reason to leave a host unarmed; the next boot tries again
+            target.write(layout.BEGUN, b"failed\n", 0o600)
+
+    return [Step("start " + layout.UNIT_END_NAME, apply)]
+
+
 def _command(argv: List[str]) -> Step:
     def apply(host: Any) -> None:
         result = host.run(argv, timeout=120)
@@ -332,11 +391,14 @@ def _command(argv: List[str]) -> Step:
 
 def _remove_all(host: Any) -> List[Step]:
     """Every file that this collection keeps on a host, what killed runs left of it, and then its own directories."""
-    paths = [layout.UNIT, layout.UDEV_RULE, layout.HOOK_POSTINST, layout.HOOK_POSTRM, layout.HOOK_INSTALL]
+    paths = [layout.UNIT, layout.UNIT_END, layout.UDEV_RULE]
+    paths += [layout.HOOK_POSTINST, layout.HOOK_POSTRM, layout.HOOK_INSTALL]
     others = [layout.UNIT_LINK, layout.CONF, layout.SYSCONFIG, layout.TRIGGERS]
     paths += [host.temporary(path) for path in paths + others]
     folders = [layout.PROGRAM.rpartition("/")[0], layout.IMAGE_DIR] + layout.ENGINE_DIRS
-    folders += [layout.STATE_DIR, layout.RUN_DIR]
+    reports = [layout.FAILED + "/" + name for name in host.listdir(layout.FAILED)]
+    folders += [path for path in reports if host.is_dir(path)] + [layout.FAILED, layout.STATE_DIR]
+    folders += [layout.RUN_DIR + "/look", layout.RUN_DIR]
     for folder in folders:
         inside = [folder + "/" + name for name in host.listdir(folder)]
         paths += [path for path in inside if not host.is_dir(path) and path != layout.RECEIVER]

@@ -63,12 +63,12 @@ def dump_directory(host: Any, conf: Conf) -> Optional[str]:
     """Where dumps appear on the running host, as an absolute path; None for a target that is not mounted here."""
     if conf.target.kind == "path":
         return conf.target.location
-    conf = conf._replace(target=_as_directive(conf.target))
+    conf = conf._replace(target=as_directive(conf.target))
     mount = _mount_of(host, conf, _tables(host).mounts) if conf.target.kind in _DUMPABLE else None
     return mount.point.rstrip("/") + conf.get("path") if mount else None
 
 
-def _as_directive(target: Target) -> Target:
+def as_directive(target: Target) -> Target:
     """dracut's --mount as the directive that means the same."""
     if target.kind != "mount":
         return target

@@ -5,9 +5,9 @@
 What goes on between these, while the host is away, is plugins/action/crash_test.py's.
 """
 
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List
 
-from . import dumps, engine, proof, status
+from . import dumps, engine, evidence, layout, proof, remote_dumps, status
 from .problems import fail
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -15,24 +15,45 @@ _DELAY = 1.0  # seconds in which the connection that brought the order can end
 
 
 def observe(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
-    """What module info says, which boot this is, and every dump there is: `marked` tells whether its log has the marker."""
-    seen = status.report(status.observe(host, params["engine"], params["vmcores"]))
-    directory = seen["target"]["directory"]
-    for dump in seen["vmcores"]:
-        dump["marked"] = bool(params["marker"]) and _is_marked(host, dump["directory"], params["marker"])
-    return dict(
-        seen, boot_id=_boot_id(host), dump_directories=dumps.folders(host, directory or ""),
-        can_panic=host.exists("/proc/sysrq-trigger"),
-    )  # fmt: skip
+    """What module info says, and which boot this is."""
+    seen = status.report(status.observe(host, params["engine"], 0))
+    return dict(seen, boot_id=_boot_id(host), can_panic=host.exists("/proc/sysrq-trigger"))
+
+
+def look(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
+    """The newest dumps, wherever they lie: `marked` tells whether the log of one has the marker, and it is then read whole.
+
+    `own` tells whether one is this host's, by the name of its directory, where other hosts' dumps lie there too.
+    """
+    conf = engine.driver(params["engine"]).configuration(host).conf
+    place = remote_dumps.place_of(host, conf)
+    request = remote_dumps.Request(64, params["marker"], params["marker"] != "")
+    found = remote_dumps.look(host, conf, place, request)
+    if conf.target.kind == "raw" and request.marker:
+        _mark_by_vmcore(host, found[:2], request.marker)
+    own = [dump["directory"] for dump in remote_dumps.own(host, place, found)]
+    for dump in found:
+        dump["own"] = dump["directory"] in own
+    reports = evidence.failures(host, [])
+    rescued = remote_dumps.rescued(host, conf, place)
+    return {"dumps": found, "reports": [report.as_dict() for report in reports], "rescued": rescued,
+            "where": place.named(place.directory)}  # fmt: skip
+
+
+def _mark_by_vmcore(host: Any, found: List[Dict[str, Any]], marker: str) -> None:
+    """kdumpctl saves no log beside a vmcore that it has found on a raw device: it is in the vmcore."""
+    text = layout.RUN_DIR + "/look-dmesg"
+    host.make_directories(layout.RUN_DIR)
+    for dump in [dump for dump in found if dump["path"] and not dumps.log(host, dump["directory"])]:
+        host.remove(text)
+        host.run(["makedumpfile", "--dump-dmesg", host.path(dump["path"]), host.path(text)], timeout=600)
+        if host.is_file(text) and marker in dumps.tail(host, text):
+            dump["marked"] = True
+    host.remove(text)
 
 
 def _boot_id(host: Any) -> str:
     return str(host.read_text(_BOOT_ID).strip())
-
-
-def _is_marked(host: Any, folder: str, marker: str) -> bool:
-    path = dumps.log(host, folder)
-    return path != "" and marker in dumps.tail(host, path)
 
 
 def trigger(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
@@ -68,7 +89,7 @@ def record(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
 
 
 PHASES: Dict[str, Callable[[Any, Dict[str, Any]], Dict[str, Any]]] = {
-    "observe": observe, "trigger": trigger, "record": record,
+    "observe": observe, "look": look, "trigger": trigger, "record": record,
 }  # fmt: skip
 
 

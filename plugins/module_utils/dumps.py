@@ -7,6 +7,7 @@ kdump-tools names the directory `<YYYYMMDDHHMM>` and the files in it by the same
 """
 
 import re
+import stat
 from typing import Any, Dict, List, Tuple
 
 from . import proof
@@ -30,21 +31,32 @@ def newest(host: Any, directory: str, most: int) -> List[Dict[str, Any]]:
         return []
     found = [one for one in (_found(host, directory, name) for name in host.listdir(directory)) if one[2]]
     found.sort(reverse=True)
-    return [_describe(host, folder, files) for dummy, folder, files in found[:most]]
+    return [dict(_describe(host, folder, files), written_at=time / 1e9) for time, folder, files in found[:most]]
 
 
-def folders(host: Any, directory: str) -> List[str]:
-    """The paths of all directories that hold a dump."""
-    names = host.listdir(directory) if directory else []
-    return [folder for dummy, folder, files in (_found(host, directory, name) for name in names) if files]
+def listed(host: Any, directory: str, most: int, marker: str = "", deep: bool = False) -> List[Dict[str, Any]]:
+    """The same, and `marked`: whether the kernel's log of the dump holds the marker.
+
+    With `deep` the marked ones, and without a marker all, are read whole.
+    """
+    found = newest(host, directory, most)
+    for dump in found:
+        path = log(host, dump["directory"])
+        dump["marked"] = bool(marker and path) and marker in tail(host, path)
+        if deep and dump["path"] and (dump["marked"] or not marker):
+            with host.open(dump["path"]) as file:
+                info = inspect(file, dump["bytes"], True)
+            dump.update(verdict=info.verdict, problems=info.problems)
+    return found
 
 
 def _found(host: Any, directory: str, name: str) -> Tuple[int, str, List[str]]:
     """(time of the last change, path, files) of a directory; no files for one that holds no dump."""
     folder = directory.rstrip("/") + "/" + name
-    files = [file for file in host.listdir(folder) if _ANY.fullmatch(file)]
-    times = [host.stat(folder + "/" + file).st_mtime_ns for file in files if host.exists(folder + "/" + file)]
-    return max(times + [0]), folder, files
+    stats = {file: host.stat(folder + "/" + file) for file in host.listdir(folder) if _ANY.fullmatch(file)}
+    # A pipe or a device of such a name would keep its reader waiting.
+    files = {file: found for file, found in stats.items() if found is not None and stat.S_ISREG(found.st_mode)}
+    return max([found.st_mtime_ns for found in files.values()] + [0]), folder, sorted(files)
 
 
 def _describe(host: Any, folder: str, files: List[str]) -> Dict[str, Any]:

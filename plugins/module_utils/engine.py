@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Mapping, Set
 
 from . import boot, sysconfig
 from .engines import kdump_tools, kdumpctl, native
-from .plan import Plan
+from .plan import Plan, Step
 from .problems import KdumpError
 
 NATIVE = "native"
@@ -96,11 +96,20 @@ def others(name: str) -> List[Any]:
 def boot_plan(host: Any, name: str, state: str, **how: Any) -> Plan:
     """The plan for what arms a host at boot: this engine alone (present), nothing (disabled), as if we had not been.
 
-    present and disabled keep the other engines from starting at boot; what they have loaded stays until this one loads
-    over it. absent takes away all that is this collection's, whichever engine it was made for.
+    present and disabled keep the other engines from starting at boot; with present what they have loaded stays until this
+    one loads over it. absent takes away all that is this collection's, whichever engine it was made for.
     """
     plan = driver(name).boot_plan(host, state, **how)
-    if state != "absent":
+    if state == "present":
         return Plan(plan.steps + [step for other in others(name) for step in other.disarm(host)])
+    if state == "disabled":
+        return Plan(plan.steps + [step for other in others(name) for step in _give_up(host, other, how)])
     steps = plan.steps + [step for other in others(name) for step in other.unblock(host)]
     return Plan(steps if name == NATIVE else steps + boot.decide(host, "absent", **how).steps)
+
+
+def _give_up(host: Any, other: Any, how: Dict[str, Any]) -> List[Step]:
+    """Another engine is kept from starting at boot, and what it has loaded is unloaded."""
+    if other is native:
+        return native.disarm(host) + boot.unload(host)
+    return list(other.boot_plan(host, "disabled", **how).steps) if other.loaded(host) else list(other.disarm(host))

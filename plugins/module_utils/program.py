@@ -11,11 +11,13 @@ import json
 import sys
 from typing import Any, Callable, Dict, List, Optional
 
-from . import cmdline, conf, kexec, layout
+from . import cmdline, conf, evidence, kexec, layout, raw_recovery, servers
 from ._host.host import Host
 from .image import build, store
 from .image.kernel import check_release
 from .problems import KdumpError
+
+_PATIENCE = 60  # seconds for the network, which systemd has waited for already
 
 # A program of its own, outside Ansible: what it has to say goes to its output.
 # pylint: disable=ansible-bad-function
@@ -47,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         ("remove", remove, "remove the capture images of a kernel that is being removed"),
     ):
         _command(commands, name, run, text).add_argument("--kernel", required=True, metavar="RELEASE")
+    _command(commands, "begin", begin, "note that this boot has begun, and how the last one ended")
     _command(commands, "unload", unload, "unload the capture kernel")
     _command(commands, "status", status, "say what is loaded; exit code 3 if nothing is").add_argument(
         "--json", action="store_true"
@@ -67,7 +70,10 @@ def arm(host: Host, options: argparse.Namespace) -> int:
     if not cmdline.values(cmdline.split(host.read_text("/proc/cmdline")), "crashkernel"):
         _say("no crashkernel= on the running kernel's command line, so there is nothing to arm (a reboot may be due)")
         return 0
+    _told(host, "the servers", _await_servers)
     with host.lock(layout.LOCK):
+        _recover_raw(host)
+        _told(host, "the reports of failures", _retain)
         settings = kexec.settings(host)
         release = options.kernel or settings.get("KDUMP_KERNELVER") or host.kernel.release
         _fresh_image(host, release, settings)
@@ -79,6 +85,14 @@ def arm(host: Host, options: argparse.Namespace) -> int:
         for warning in found["warnings"]:
             _say("WARNING: " + warning)
     _say("armed after %.1f s" % (host.monotonic() - started))
+    return 0
+
+
+def begin(host: Host, options: argparse.Namespace) -> int:
+    """For the unit that a shutdown stops."""
+    end = evidence.begin(host)
+    if end is not None and not end.clean:
+        _say("WARNING: the last boot ended without a shutdown: by a panic, a reset or a power cut")
     return 0
 
 
@@ -128,6 +142,45 @@ def status(host: Host, options: argparse.Namespace) -> int:
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------
+def _await_servers(host: Host) -> None:
+    """The image for a server holds the way to it, so that is waited for; after the limit an older image must do."""
+    known = conf.parse(host.read_text(layout.CONF, ""))
+    missing = [name for name in servers.names(host, known) if not servers.has_way(host, name)]
+    limit = host.monotonic() + _PATIENCE
+    if missing:
+        _say("waiting for the way to %s" % ", ".join(missing))
+    while missing and host.monotonic() < limit:
+        host.sleep(1)
+        missing = [name for name in missing if not servers.has_way(host, name)]
+    if missing:
+        _say("WARNING: there is no way to %s after %d seconds" % (", ".join(missing), _PATIENCE))
+
+
+def _recover_raw(host: Host) -> None:
+    """The dump of the last crash becomes a file, before a kernel is loaded that would overwrite it."""
+    known = conf.parse(host.read_text(layout.CONF, ""))
+
+    def recover(host: Host) -> None:
+        if raw_recovery.holds_dump(host, known):
+            for sentence in raw_recovery.recover(host, known).sentences:
+                _say(sentence)
+
+    _told(host, "the dump on the raw device", recover)
+
+
+def _retain(host: Host) -> None:
+    for folder in evidence.retain(host):
+        _say("removed the report " + folder)
+
+
+def _told(host: Host, what: str, part: Callable[[Host], None]) -> None:
+    """Do something whose failure must not leave the host unarmed."""
+    try:
+        part(host)
+    except Exception as error:  # pylint: disable=broad-except # nor a mistake of ours
+        print("vmcore.kdump: WARNING: %s: %s" % (what, error), file=sys.stderr)
+
+
 def _fresh_image(host: Host, release: str, settings: Dict[str, str]) -> None:
     """An image of today's inputs; where it cannot be built, an older whole one is better than none."""
     try:

@@ -57,6 +57,7 @@ class Capture(NamedTuple):
     memory_total: int
     memory_low_water: int
     phases: List[Phase]
+    message: str = ""  # the last sentence that said why something failed
 
     def as_dict(self) -> Dict[str, Any]:
         return dict(self._asdict(), phases=[dict(phase._asdict()) for phase in self.phases])
@@ -93,13 +94,22 @@ def capture(host: Any, directory: str) -> Optional[Capture]:
     values = _object(host, directory + "/capture.json")
     try:
         memory = values["memory"]
+        return capture_of(dict(values, memory_total=memory["total"], memory_low_water=memory["available_low"]))
+    except (KeyError, TypeError):
+        return None
+
+
+def capture_of(values: Any) -> Optional[Capture]:
+    """From what Capture.as_dict() gives, as somebody else tells it; None where it cannot be understood."""
+    try:
         phases = [
             Phase(shown(str(phase["name"]), 40), _finite(phase["seconds"]), int(phase["exit"]))
             for phase in values["phases"][:100]
         ]  # fmt: skip
         return Capture(
-            shown(str(values["digest"]), 64), int(values["status"]), _finite(values["seconds"]), int(memory["total"]),
-            int(memory["available_low"]), phases,
+            shown(str(values["digest"]), 64), int(values["status"]), _finite(values["seconds"]),
+            int(values["memory_total"]), int(values["memory_low_water"]), phases,
+            shown(str(values.get("message") or ""), 500),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, OverflowError):
         return None

@@ -7,11 +7,26 @@ Private to this collection.
 
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from . import conf_check, crashkernel, dumps, engine, kexec, proof, readiness, reservation, wishes
+from . import (
+    conf_check,
+    crashkernel,
+    engine,
+    evidence,
+    kexec,
+    proof,
+    raw_recovery,
+    readiness,
+    remote_dumps,
+    reservation,
+    wishes,
+)
 from .bootloader import choice, entry
 from .engines.driver import Configuration, Recommendation
 from .image import store
 from .problems import Parts, Problem
+
+
+_LOOKED_AT = 5  # dumps in which failures are looked for, however few are to be told
 
 
 class Entries(NamedTuple):
@@ -43,11 +58,17 @@ class Status(NamedTuple):
     sizing: Sizing
     facts: readiness.Facts
     verdict: readiness.Verdict
+    place: remote_dumps.Place
+    looked: bool  # what lies there was looked at
     vmcores: List[Dict[str, Any]]
+    failures: List[evidence.Failure]
+    last_end: Optional[evidence.End]
+    losses: List[Problem]
     errors: List[Problem]
 
 
-def observe(host: Any, wanted_engine: str, most_vmcores: int) -> Status:
+def observe(host: Any, wanted_engine: str, most_vmcores: int, remote: bool = False) -> Status:
+    """With `remote` a dump target that this host does not see now is looked at too, which takes seconds."""
     name = engine.choose(host, wanted_engine)
     driver = engine.driver(name)
     found = driver.configuration(host)
@@ -56,18 +77,42 @@ def observe(host: Any, wanted_engine: str, most_vmcores: int) -> Status:
     entries = parts.of(None, boot_entries, host)
     ram = parts.of(reservation.Ram(0, ""), reservation.ram, host)
     image = parts.of(None, driver.image, host, release)
-    directory = parts.of(None, conf_check.dump_directory, host, found.conf) or ""
+    place = parts.of(remote_dumps.Place(remote_dumps.MOUNT, ""), remote_dumps.place_of, host, found.conf)
+    directory = place.directory if place.kind == remote_dumps.HERE else ""
     facts = _facts(host, parts, name, found, release, entries, ram)._replace(image=image, dump_directory=directory)
     facts = facts._replace(
         problems=found.problems + [problem for problem in facts.problems if problem not in found.problems],
-        free_bytes=parts.of(None, _free_bytes, host, directory),
+        # A raw device takes a dump also where there is no room for it after the restart.
+        free_bytes=None if found.conf.target.kind == "raw" else parts.of(None, _free_bytes, host, directory),
     )
+    seen = _evidence(host, parts, found, place, most_vmcores, remote)._replace(proof=facts.proof)
+    losses = list(evidence.warnings(seen, host.now())) + parts.of([], raw_recovery.warn, host, found.conf)
     verdict = readiness.judge(facts)
-    vmcores = parts.of([], dumps.newest, host, directory, most_vmcores)
     return Status(
         name, engine.packages_missing(host, name), found, release, entries, ram, image,
-        sizing(facts, parts.of(None, driver.recommended, host)), facts, verdict, vmcores, found.problems + parts.errors,
+        sizing(facts, parts.of(None, driver.recommended, host)), facts, verdict, place, seen.looked,
+        seen.dumps[: max(0, most_vmcores)], seen.failures, seen.end, losses, found.problems + parts.errors,
     )  # fmt: skip
+
+
+def _evidence(
+    host: Any, parts: Parts, found: Configuration, place: remote_dumps.Place, most: int, remote: bool
+) -> evidence.Seen:
+    """The dumps, and what tells of those that failed. Where a boot may have ended by a crash, that is worth a look."""
+    end = parts.of(None, evidence.last_end, host)
+    looked = bool(place.directory) and (
+        place.kind == remote_dumps.HERE or remote or evidence.is_suspect(end, host.now())
+    )
+    seen: Optional[List[Dict[str, Any]]] = None
+    if looked:
+        request = remote_dumps.Request(max(most, _LOOKED_AT))
+        # The newest of a place that other hosts use as well may all be theirs.
+        request = request._replace(most=64) if place.shared else request
+        seen = parts.of(None, remote_dumps.look, host, found.conf, place, request)
+        seen = None if seen is None else remote_dumps.own(host, place, seen)
+    saved = parts.of([], remote_dumps.rescued, host, found.conf, place)
+    told = parts.of([], evidence.failures, host, seen or [])
+    return evidence.Seen((seen or []) + saved, seen is not None, told, end, None)
 
 
 def sizing(facts: readiness.Facts, advice: Optional[Recommendation]) -> Sizing:
@@ -130,11 +175,11 @@ def _free_bytes(host: Any, directory: str) -> Optional[int]:
 
 # --- the module's result -------------------------------------------------------------------------------------------
 def report(status: Status) -> Dict[str, Any]:
-    facts, conf = status.facts, status.configuration.conf
+    facts, conf, end = status.facts, status.configuration.conf, status.last_end
     return {
         "readiness": status.verdict.readiness,
         "reasons": [problem.as_dict() for problem in status.verdict.reasons],
-        "warnings": [str(problem) for problem in status.verdict.warnings],
+        "warnings": [str(problem) for problem in status.verdict.warnings + status.losses],
         "errors": [problem.as_dict() for problem in status.errors],
         "engine": status.engine,
         "packages_missing": status.packages_missing,
@@ -154,11 +199,24 @@ def report(status: Status) -> Dict[str, Any]:
             "options": conf.options, "problems": [problem.as_dict() for problem in conf.problems],
         },
         "sysconfig": wishes.without_secrets(status.configuration.settings),
-        "target": dict(conf.target._asdict(), directory=facts.dump_directory or None, free_bytes=facts.free_bytes),
+        "target": _target(status),
         "proof": facts.proof.as_dict() if facts.proof else None,
         "inputs": dict(readiness.inputs(facts)._asdict()),
-        "vmcores": status.vmcores,
+        "vmcores": [{name: dump[name] for name in dump if name != "marked"} for dump in status.vmcores],
+        "failures": [failure.as_dict() for failure in status.failures],
+        "last_end": {
+            "clean": end.clean if end else None, "boot_id": end.boot_id if end else "", "at": evidence.utc(end.at) if end else "",
+        },
+        "losses": [str(problem) for problem in status.losses],
     }  # fmt: skip
+
+
+def _target(status: Status) -> Dict[str, Any]:
+    facts, place = status.facts, status.place
+    return dict(
+        status.configuration.conf.target._asdict(), directory=facts.dump_directory or None, free_bytes=facts.free_bytes,
+        where=place.named(place.directory), looked=status.looked,
+    )  # fmt: skip
 
 
 def _image(status: Status) -> Optional[Dict[str, Any]]:

@@ -12,6 +12,9 @@ author: The vmcore.kdump authors (@vmcore)
 description:
   - Makes the kernel of an armed host panic, waits until the host is back, finds the new vmcore, reads all of it, and looks
     in its log for a marker that was written there just before the panic. The host has to be armed again by itself.
+  - The vmcore is read where it lies. A file system that the host does not mount is mounted read-only for that. A dump
+    server is asked over ssh, with the key and options of the capture. It needs the role P(vmcore.kdump.server#role), or
+    a python3.
   - If all that holds, the proof is recorded on the host, and M(vmcore.kdump.info) calls the host V(proven) until something
     that the dump depends on changes.
   - B(Everything that runs on the host ends at once, without a shutdown.) File systems are synced before. The task
@@ -52,12 +55,8 @@ options:
       phase:
         description: The step.
         type: str
-        choices: [observe, trigger, record]
+        choices: [observe, look, trigger, record]
         required: true
-      vmcores:
-        description: How many of the newest dumps to describe.
-        type: int
-        default: 0
       marker:
         description: What is written into the kernel's log before the panic, and looked for in the dumps' logs.
         type: str
@@ -99,7 +98,9 @@ proof:
       description: What it holds for, as RV(vmcore.kdump.info#module:inputs).
       type: dict
     vmcore:
-      description: Path of the vmcore.
+      description:
+        - Path of the vmcore. Where that is not one of the host's, the device or server stands before it
+          (C(kdump@dumps.example.com:/var/crash/192.0.2.7-2026-11-24-10:30:00/vmcore.flat)).
       type: str
     verdict:
       description: What reading all of it said, V(complete).
@@ -153,14 +154,19 @@ vmcores:
   returned: on failure if the host has come back
   type: list
   elements: dict
+failures:
+  description: What the capture kernel reported on the host, as RV(vmcore.kdump.info#module:failures).
+  returned: on failure if the host has come back
+  type: list
+  elements: dict
 """
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import crash, engine
+# `lister` is not called here: naming it makes Ansible ship it and all that it imports, for a server without a receiver.
+from ansible_collections.vmcore.kdump.plugins.module_utils import crash, engine, lister  # noqa: F401
 from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_info
 
 HOST_PART = {
-    "phase": {"type": "str", "choices": ["observe", "trigger", "record"], "required": True},
-    "vmcores": {"type": "int", "default": 0},
+    "phase": {"type": "str", "choices": ["observe", "look", "trigger", "record"], "required": True},
     "marker": {"type": "str", "default": ""},
     "boot_id": {"type": "str", "default": ""},
     "proof": {"type": "dict"},

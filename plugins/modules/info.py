@@ -31,6 +31,14 @@ options:
     description: How many of the newest dumps to list. Their headers are read, so V(0) is the quickest.
     type: int
     default: 5
+  remote:
+    description:
+      - Whether to look at a dump target that this host does not see now, too. A file system or an NFS export that is not
+        mounted is mounted read-only for the look, where nobody else sees it. A dump server is asked by ssh, with the key and
+        the options of a capture. That takes seconds.
+      - Without it that is only done after a boot that may have ended by a crash (RV(last_end)).
+    type: bool
+    default: false
   expect:
     description:
       - A wanted state. What is left out is not judged.
@@ -148,7 +156,9 @@ reasons:
       option: ""
       value: ""
 warnings:
-  description: What may make a dump fail, or is about to change the host's protection, and is no reason by itself.
+  description:
+    - What may make a dump fail, or is about to change the host's protection, and is no reason by itself. RV(losses) are
+      among them.
   returned: success
   type: list
   elements: str
@@ -372,11 +382,19 @@ target:
       description: A device, a server's directory, a user and server, or the path.
       type: str
     directory:
-      description: Where dumps appear on the running host. Null if the target is not mounted here.
+      description:
+        - Where dumps appear on the running host, for a raw device after the restart. Null if the target is not mounted here.
       type: str
     free_bytes:
-      description: Bytes that are free there.
+      description: Bytes that are free there. Null if that is not known, or no matter (a raw device).
       type: int
+    where:
+      description: The same for somebody else, with the device, the server's export, or the user and server before it.
+      type: str
+      sample: kdump@dumps.example.com:/var/crash
+    looked:
+      description: Whether the target was looked at for RV(vmcores) and RV(failures).
+      type: bool
 proof:
   description: The last crash test that delivered a whole vmcore. Null if there is none.
   returned: success
@@ -427,14 +445,19 @@ inputs:
       description: The capture kernel's command line.
       type: str
 vmcores:
-  description: The newest dumps in RV(target.directory), newest first. Only their headers were read.
+  description:
+    - The newest dumps of this host at RV(target.where), newest first. Only their headers were read. With
+      C(failure_action dump_to_rootfs) those that were saved to the root file system come after them.
   returned: success
   type: list
   elements: dict
   contains:
     directory:
-      description: The dump's own directory.
+      description: The dump's own directory. Where it is not one of this host's, the device or server stands before it.
       type: str
+    written_at:
+      description: When it was last written to, in seconds since 1970.
+      type: float
     path:
       description: The vmcore in it, empty if there is none.
       type: str
@@ -468,11 +491,60 @@ vmcores:
       description:
         - What the capture kernel wrote about its work (C(capture.json)). C(digest) of its image, C(status) (0 for
           success), C(seconds), C(memory_total) and C(memory_low_water) in bytes, C(phases) with C(name), C(seconds)
-          and C(exit). Null if there is nothing to be understood.
+          and C(exit), C(message) with the reason for a failure. Null if there is nothing to be understood.
       type: dict
+failures:
+  description:
+    - Crashes whose dumps failed, newest first, by the reports that the capture kernel leaves on this host
+      (C(/var/lib/vmcore-kdump/failed)), and by the dumps at RV(target.where) that are not whole.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    directory:
+      description: What was saved of it.
+      type: str
+    time:
+      description: When that was written, UTC.
+      type: str
+      sample: "2026-11-24T10:30:00Z"
+    message:
+      description: Why it failed, as the capture kernel says it.
+      type: str
+    phases:
+      description: What the capture kernel did, with C(name), C(seconds) and C(exit) each.
+      type: list
+      elements: dict
+    panic:
+      description: The kernel's own words for why it died. Empty if they could not be saved.
+      type: str
+last_end:
+  description: How the boot before this one ended, with the engine V(native).
+  returned: success
+  type: dict
+  contains:
+    clean:
+      description:
+        - Whether it was by a shutdown. A panic, a forced reset and a power cut are none. Null if it is not known.
+      type: bool
+    boot_id:
+      description: Which boot it was. Empty if it is not known.
+      type: str
+    at:
+      description: When the next one began, UTC. Empty if it is not known.
+      type: str
+losses:
+  description:
+    - What is to be told of RV(failures), and of a boot that ended without a shutdown and left nothing. A dump or a crash test
+      that succeeds later takes it away, and so do two weeks.
+    - With a raw device also a dump that is still only there, where the next one overwrites it.
+  returned: success
+  type: list
+  elements: str
 """
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import engine, expectation, status, wishes
+# `lister` is not called here: naming it makes Ansible ship it and all that it imports, for a server without a receiver.
+from ansible_collections.vmcore.kdump.plugins.module_utils import engine, expectation, lister, status, wishes  # noqa: F401
 from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_info
 
 EXPECT = {
@@ -490,7 +562,7 @@ EXPECT = {
 
 
 def report(host, params):
-    found = status.observe(host, params["engine"], params["vmcores"])
+    found = status.observe(host, params["engine"], params["vmcores"], params["remote"])
     result = status.report(found)
     if params["expect"] is not None:
         expected = expectation.judge(host, found, params["expect"])
@@ -504,6 +576,7 @@ def main():
         {
             "engine": {"type": "str", "choices": engine.CHOICES, "default": "auto"},
             "vmcores": {"type": "int", "default": 5},
+            "remote": {"type": "bool", "default": False},
             "expect": {"type": "dict", "options": EXPECT},
         },
         report,

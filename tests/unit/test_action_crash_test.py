@@ -18,7 +18,7 @@ INPUTS = {"release": "6.12", "digest": "a" * 64, "reserved_bytes": 134217728, "c
 HOST = {
     "engine": "native", "readiness": "armed", "reasons": [{"message": "No crash test has been made.", "hint": "Make one."}],
     "boot_id": "boot-1", "inputs": INPUTS, "image": {"digest": "a" * 64, "current": True},
-    "target": {"directory": "/var/crash"}, "can_panic": True, "dump_directories": [OLD], "vmcores": [],
+    "can_panic": True,
 }  # fmt: skip
 CAPTURE = {
     "digest": "a" * 64, "status": 0, "seconds": 8.7, "memory_total": 80 << 20, "memory_low_water": 12 << 20,
@@ -26,8 +26,11 @@ CAPTURE = {
 }  # fmt: skip
 DUMP = {
     "directory": NEW, "path": NEW + "/vmcore", "files": ["capture.json", "vmcore", "vmcore-dmesg.txt"], "marked": True,
-    "panic": "sysrq triggered crash", "capture": CAPTURE, "verdict": "complete",
-}  # fmt: skip
+    "panic": "sysrq triggered crash", "capture": CAPTURE, "verdict": "complete", "problems": [], "own": True,
+}
+OLD_DUMP = dict(DUMP, directory=OLD, path=OLD + "/vmcore", marked=False)
+REPORT = {"directory": "/var/lib/vmcore-kdump/failed/2026-11-24-10:30:00", "time": "2026-11-24T10:30:09Z",
+          "message": "the server dumps cannot be reached by ssh.", "phases": [], "panic": "sysrq"}  # fmt: skip
 FAILED_DUMP = dict(
     DUMP, path="", files=["capture.json", "kexec-dmesg.log"], marked=False,
     capture=dict(CAPTURE, status=1, memory_low_water=3 << 20, phases=[{"name": "mount", "seconds": 1.0, "exit": 32}]),
@@ -39,11 +42,12 @@ class Guest:
 
     def __init__(self, **changes):
         self.before = dict(copy.deepcopy(HOST), **changes)
-        self.after = dict(copy.deepcopy(HOST), boot_id="boot-2", vmcores=[copy.deepcopy(DUMP)])
-        self.deep = {"verdict": "complete", "problems": []}
+        self.after = dict(copy.deepcopy(HOST), boot_id="boot-2")
+        self.dumps = [copy.deepcopy(DUMP), OLD_DUMP]
+        self.reports, self.rescued = [], []
+        self.looks = []  # what looks fail with, one after another
         self.answers = [None, None, "boot-2"]  # boot ids that polls see; None: no answer; the last one stays
         self.dies = True
-        self.path = NEW + "/vmcore"
         self.calls = []
         self.engines = set()
         self.clock = 0.0
@@ -52,11 +56,16 @@ class Guest:
         part = module_args.get("host_part", {})
         self.engines.add(module_args.get("engine"))
         self.calls.append(part.get("phase", module_name))
-        if module_name == "vmcore.kdump.vmcore_info":
-            assert module_args == {"paths": [self.path], "deep": True}
-            return {"vmcores": [self.deep]}
+        crashed = "trigger" in self.calls
+        if part["phase"] == "look":
+            assert (part["marker"] != "") == crashed
+            if self.looks:
+                answer = self.looks.pop(0)
+                if answer:
+                    return {"failed": True, "msg": answer}
+            new = [self.dumps, self.reports, self.rescued] if crashed else [[OLD_DUMP], [], []]
+            return {"dumps": new[0], "reports": new[1], "rescued": new[2], "where": "/var/crash"}
         if part["phase"] == "observe":
-            crashed = "trigger" in self.calls
             found = self.after if crashed else self.before
             return found() if callable(found) else found
         if part["phase"] == "trigger":
@@ -101,7 +110,7 @@ def test_a_host_that_delivers_is_proven():
     result = run(guest)
     assert not result.get("failed"), result
     assert result["changed"] and result["readiness"] == "proven"
-    assert guest.calls == ["observe", "trigger", "observe", "vmcore.kdump.vmcore_info", "record"]
+    assert guest.calls == ["observe", "look", "trigger", "observe", "look", "record"]
     proof = result["proof"]
     assert (proof["inputs"], proof["vmcore"], proof["verdict"]) == (INPUTS, NEW + "/vmcore", "complete")
     assert (proof["seconds_to_capture"], proof["memory_low_water"]) == (8.7, 12 << 20)
@@ -122,7 +131,6 @@ REFUSED = {
         {"readiness": "stale", "image": {"digest": "a" * 64, "current": False}}, {}, "Run the role first"),
     "another image built than loaded": ({"image": {"digest": "b" * 64, "current": True}}, {}, "Run the role first"),
     "no image": ({"image": None}, {}, "Run the role first"),
-    "a target that is not mounted": ({"target": {"directory": None}}, {}, "is not mounted there"),
     "no sysrq": ({"can_panic": False}, {}, "CONFIG_MAGIC_SYSRQ"),
 }  # fmt: skip
 
@@ -142,7 +150,43 @@ def test_check_mode_says_what_it_would_do_and_crashes_nothing(readiness):
     guest = Guest(readiness=readiness)
     result = run(guest, check_mode=True)
     assert result["changed"] and "Would crash canary" in result["msg"]
-    assert guest.calls == ["observe"]
+    assert guest.calls == ["observe", "look"]
+
+
+def test_a_target_that_cannot_be_looked_at_is_refused_before_the_crash():
+    guest = Guest()
+    guest.looks = ["The dump server has no python3."]
+    result = run(guest)
+    assert result["failed"] and "canary: The dump server has no python3." in result["msg"]
+    assert guest.calls == ["observe", "look"]
+
+
+def test_a_server_that_is_slow_to_answer_after_the_crash_is_asked_again():
+    guest = Guest()
+    guest.looks = ["", "Connection refused", "Connection refused"]
+    assert run(guest)["readiness"] == "proven" and guest.calls.count("look") == 4
+    guest = Guest()
+    guest.looks = [""] + ["Connection refused"] * 20
+    result = run(guest)
+    assert result["failed"] and "Connection refused" in result["msg"] and guest.calls.count("look") == 7
+
+
+def test_other_hosts_dumps_on_the_same_server_are_no_proof():
+    guest = Guest()
+    guest.dumps = [dict(DUMP, own=False, marked=False)]
+    assert "without a new vmcore" in run(guest)["msg"]
+    guest = Guest()  # DHCP has given the capture kernel another address
+    guest.dumps = [dict(DUMP, own=False)]
+    assert run(guest)["readiness"] == "proven"
+
+
+def test_what_the_capture_kernel_reported_on_the_host_is_told():
+    guest = Guest()
+    guest.dumps, guest.reports = [OLD_DUMP], [REPORT]
+    guest.rescued = [dict(DUMP, directory="/r/x", path="/r/x/vmcore")]
+    result = run(guest)
+    assert "reported in %s: the server dumps cannot be reached by ssh." % REPORT["directory"] in result["msg"]
+    assert "/r/x/vmcore was saved instead (complete)" in result["msg"] and result["failures"] == [REPORT]
 
 
 def test_the_host_that_is_delegated_to_is_named():
@@ -158,70 +202,70 @@ def fails(guest, said, calls, **options):
     result = run(guest, **options)
     assert result["failed"] and said in result["msg"], result
     assert guest.calls == calls
-    assert "trigger" not in guest.calls[2:]
+    assert "trigger" not in guest.calls[3:]
     return result
 
 
 def test_a_host_that_stays_away():
     guest = Guest()
     guest.answers = [None]
-    fails(guest, "did not come back in 304 s", ["observe", "trigger"])
+    fails(guest, "did not come back in 304 s", ["observe", "look", "trigger"])
 
 
 def test_a_host_that_does_not_panic_is_not_waited_for_to_the_end():
     guest = Guest()
     guest.answers = ["boot-1"]
-    fails(guest, "still runs 64 s after it was told to panic", ["observe", "trigger"])
+    fails(guest, "still runs 64 s after it was told to panic", ["observe", "look", "trigger"])
 
 
 def test_a_host_that_comes_back_without_a_dump():
     guest = Guest()
-    guest.after["vmcores"] = []
-    fails(guest, "Nothing new lies in /var/crash", ["observe", "trigger", "observe"])
+    guest.dumps = []
+    fails(guest, "Nothing new lies at /var/crash", ["observe", "look", "trigger", "observe", "look"])
 
 
 def test_an_old_dump_is_no_proof():
     guest = Guest()
-    guest.after["vmcores"] = [dict(DUMP, directory=OLD, path=OLD + "/vmcore")]
-    fails(guest, "without a new vmcore", ["observe", "trigger", "observe"])
+    guest.dumps = [dict(DUMP, directory=OLD, path=OLD + "/vmcore")]
+    fails(guest, "without a new vmcore", ["observe", "look", "trigger", "observe", "look"])
 
 
 def test_a_capture_that_failed_says_in_what():
     guest = Guest()
-    guest.after["vmcores"] = [FAILED_DUMP]
-    result = fails(guest, "it failed in: mount (exit code 32)", ["observe", "trigger", "observe"])
+    guest.dumps = [FAILED_DUMP]
+    result = fails(guest, "it failed in: mount (exit code 32)", ["observe", "look", "trigger", "observe", "look"])
     assert NEW + " holds capture.json, kexec-dmesg.log." in result["msg"]
     assert "At worst 3 MiB" in result["msg"]
     assert result["vmcores"] == [FAILED_DUMP]
 
 
-VERIFY = ["observe", "trigger", "observe", "vmcore.kdump.vmcore_info"]
+VERIFY = ["observe", "look", "trigger", "observe", "look"]
 
 
 def test_a_dump_that_is_not_whole():
     guest = Guest()
-    guest.deep = {"verdict": "incomplete", "problems": ["The status says that it was not finished."]}
+    guest.dumps[0].update(verdict="incomplete", problems=["The status says that it was not finished."])
     fails(guest, "which is incomplete: The status says that it was not finished.", VERIFY)
 
 
 def test_an_engine_whose_capture_kernel_writes_no_report():
     guest = Guest()
     dump = dict(DUMP, path=NEW + "/dump.202611241030", capture=None)
-    guest.path = dump["path"]
-    guest.after.update(vmcores=[dump], engine="kdump-tools")
+    guest.dumps = [dump]
+    guest.after.update(engine="kdump-tools")
     result = run(guest, engine="kdump-tools")
-    assert not result.get("failed") and guest.engines == {"kdump-tools", None}, result  # vmcore_info has none
+    assert not result.get("failed") and guest.engines == {"kdump-tools"}, result
     assert (result["proof"]["seconds_to_capture"], result["proof"]["memory_low_water"]) == (None, None)
     guest = Guest()
-    guest.path, guest.deep = dump["path"], {"verdict": "incomplete", "problems": []}
-    guest.after.update(vmcores=[dump], engine="kdump-tools")
+    guest.dumps = [dict(dump, verdict="incomplete")]
+    guest.after.update(engine="kdump-tools")
     said = run(guest, engine="kdump-tools")["msg"]
     assert "the console" in said and "capture.json" not in said
 
 
 def test_a_dump_of_another_crash():
     guest = Guest()
-    guest.after["vmcores"] = [dict(DUMP, marked=False, panic="Fatal exception")]
+    guest.dumps = [dict(DUMP, marked=False, panic="Fatal exception")]
     fails(guest, "it is of another crash, or its log was lost. It says: Fatal exception", VERIFY)
 
 
@@ -231,20 +275,19 @@ def test_a_dump_of_another_crash():
 ], ids=["not renamed", "its capture.json"])  # fmt: skip
 def test_a_dump_that_the_capture_kernel_says_failed(changes):
     guest = Guest()
-    guest.after["vmcores"] = [dict(DUMP, **changes)]
-    guest.path = guest.after["vmcores"][0]["path"]
+    guest.dumps = [dict(DUMP, **changes)]
     fails(guest, "the capture kernel says that the dump failed", VERIFY)
 
 
 def test_a_dump_by_another_image():
     guest = Guest()
-    guest.after["vmcores"] = [dict(DUMP, capture=dict(CAPTURE, digest="b" * 64))]
+    guest.dumps = [dict(DUMP, capture=dict(CAPTURE, digest="b" * 64))]
     fails(guest, "captured by another image", VERIFY)
 
 
 def test_a_dump_without_figures_proves_as_well():
     guest = Guest()
-    guest.after["vmcores"] = [dict(DUMP, capture=None)]
+    guest.dumps = [dict(DUMP, capture=None)]
     result = run(guest)
     assert result["readiness"] == "proven"
     assert result["proof"]["seconds_to_capture"] is None and result["proof"]["memory_low_water"] is None
@@ -256,7 +299,7 @@ def test_a_host_that_is_not_armed_again():
         readiness="unprotected", reasons=[{"message": "The unit is not enabled.", "hint": "Run the role."}]
     )
     result = fails(guest, "is not armed again: unprotected. The unit is not enabled.", mock.ANY)
-    assert guest.calls.count("observe") > 10 and guest.calls[-1] == "vmcore.kdump.vmcore_info"
+    assert guest.calls.count("observe") > 10 and guest.calls[-1] == "look"
     assert result["readiness"] == "unprotected"
 
 
@@ -289,5 +332,5 @@ def test_a_host_that_is_back_and_cannot_be_looked_at():
 
 def test_the_right_one_of_two_new_dumps_is_taken():
     guest = Guest()
-    guest.after["vmcores"] = [dict(DUMP, directory="/var/crash/x", path="/var/crash/x/vmcore", marked=False), DUMP]
+    guest.dumps = [dict(DUMP, directory="/var/crash/x", path="/var/crash/x/vmcore", marked=False), DUMP]
     assert run(guest)["proof"]["vmcore"] == NEW + "/vmcore"

@@ -18,8 +18,8 @@ from ansible_collections.vmcore.kdump.plugins.module_utils.problems import Kdump
 from ansible_collections.vmcore.kdump.tests.unit.kexec_host import KexecHost
 
 PYTHON = "/usr/bin/python3.11"
-FILES = [layout.UNIT, layout.UDEV_RULE, layout.HOOK_POSTINST, layout.HOOK_POSTRM, layout.HOOK_INSTALL]
-HOOKS = FILES[2:]
+FILES = [layout.UNIT, layout.UNIT_END, layout.UDEV_RULE, layout.HOOK_POSTINST, layout.HOOK_POSTRM, layout.HOOK_INSTALL]
+HOOKS = FILES[3:]
 
 
 @pytest.fixture
@@ -91,7 +91,8 @@ def test_systemd_and_udev_are_told_where_they_run(host):
     host.make_directories("/run/systemd/system")
     bring(host, "present")
     reload, udev = ("run", "systemctl", "daemon-reload"), ("run", "udevadm", "control", "--reload")
-    assert host.calls == [reload, udev]
+    assert host.calls == [reload, udev, ("run", "systemctl", "start", layout.UNIT_END_NAME)]
+    assert not boot.decide(host, "present", PYTHON).changed, "a unit that does not start keeps no host unarmed"
     host.calls.clear()
     bring(host, "absent")
     assert host.calls == [reload, reload, udev]
@@ -316,3 +317,52 @@ def test_the_udev_rule_asks_the_kernel_first(host):
     assert layout.UNIT_LINK in lines[3]
     assert all("RUN" not in line for line in lines[:4])
     assert lines[-1] == 'LABEL="vmcore_kdump_end"' and all(lines[-1][6:] in line for line in lines[:4])
+
+
+# --- what the units follow -----------------------------------------------------------------------------------------
+NFS = "1 0 254:1 / / rw - ext4 /dev/vda1 rw\n2 1 0:40 / /mnt rw - nfs4 192.0.2.9:/export rw,addr=192.0.2.9\n"
+ONLINE = "network-online.target"
+REMOTE = {  # kdump.conf, mountinfo, fstab: what the unit waits for beyond local file systems
+    "no configuration": ("", "", "", []),
+    "a local file system": ("ext4 UUID=1\n", "", "", []),
+    "a raw device": ("raw /dev/vdb\n", "", "", []),
+    "a server by ssh": ("ssh kdump@dumps.example.com\n", "", "", [ONLINE]),
+    "an export": ("nfs dumps.example.com:/export\n", "", "", [ONLINE]),
+    "dracut's --mount": ('dracut_args --mount "dumps:/export /mnt nfs4 defaults"\n', "", "", [ONLINE]),
+    "a path on a mounted export": ("path /mnt/crash\n", NFS, "", [ONLINE, "remote-fs.target"]),
+    "a path on an export of fstab": ("path /mnt/crash\n", "", "dumps:/x /mnt nfs defaults 0 0\n", [ONLINE, "remote-fs.target"]),
+    "a path beside an export": ("path /var/crash\n", NFS, "", []),
+    "a cluster": ("fence_kdump_nodes node2 node3\n", "", "", [ONLINE]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REMOTE)
+def test_the_unit_waits_for_the_network_only_where_the_target_is_remote(host, name):
+    text, mountinfo, fstab, waits = REMOTE[name]
+    bring(host, "present")
+    host.put(layout.CONF, text.encode())
+    host.put("/proc/self/mountinfo", mountinfo.encode())
+    host.put("/etc/fstab", fstab.encode())
+    plan = bring(host, "present")
+    assert (plan.actions == ["write " + layout.UNIT]) == (waits != [] or name == "a raw device"), "the plan sees the change"
+    lines = host.read_text(layout.UNIT).split("\n")
+    assert "After=" + " ".join(["local-fs.target"] + waits) in lines
+    assert "Wants=" + " ".join([layout.UNIT_END_NAME] + waits) in lines
+    assert ("TimeoutStartSec=4h" in lines) == (name == "a raw device")
+
+
+def test_a_shutdown_costs_one_rename_that_may_fail(host):
+    bring(host, "present")
+    lines = host.read_text(layout.UNIT_END).split("\n")
+    stops = [line for line in lines if line.startswith("ExecStop=")]
+    assert stops == ["ExecStop=-/bin/mv -f %s %s" % (layout.RUNNING, layout.ENDED)]
+    for line in ("Conflicts=shutdown.target", "Before=shutdown.target", "DefaultDependencies=no", "TimeoutStopSec=5"):
+        assert line in lines
+
+
+def test_absent_takes_the_reports_of_failures_too(host):
+    bring(host, "present")
+    host.put(layout.FAILED + "/2026-11-24-10:30:00/capture.json", b"{}")
+    host.put(layout.BOOT, b"{}")
+    bring(host, "absent")
+    assert not host.exists(layout.STATE_DIR) and not host.exists(layout.UNIT_END)

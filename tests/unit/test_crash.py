@@ -27,7 +27,7 @@ def host(tmp_path, monkeypatch):
 
 
 def run(host, phase, **values):
-    part = dict({"vmcores": 0, "marker": MARKER, "boot_id": "", "proof": None}, phase=phase, **values)
+    part = dict({"marker": MARKER, "boot_id": "", "proof": None}, phase=phase, **values)
     return crash.run(host, {"engine": "native", "host_part": part})
 
 
@@ -87,17 +87,18 @@ def test_a_look_tells_which_dump_is_of_this_crash(host):
     )
     host.put("/var/crash/lost+found/x", b"")
     host.put("/var/crash/vmcore", b"")
-    seen = run(host, "observe", vmcores=5)
+    seen = run(host, "observe")
     assert seen["boot_id"] == "boot-1" and seen["can_panic"]
-    assert seen["dump_directories"] == [old, new]
-    assert [(dump["directory"], dump["marked"]) for dump in seen["vmcores"]] == [(new, True), (old, False)]
-    assert "sysrq triggered crash" in seen["vmcores"][0]["panic"]
-    assert seen["vmcores"][0]["verdict"] in ("broken", "unknown")
+    seen = run(host, "look")
+    assert [(dump["directory"], dump["marked"]) for dump in seen["dumps"]] == [(new, True), (old, False)]
+    assert "sysrq triggered crash" in seen["dumps"][0]["panic"]
+    assert seen["dumps"][0]["verdict"] in ("broken", "unknown") and seen["dumps"][0]["own"]
+    assert (seen["where"], seen["reports"], seen["rescued"]) == ("/var/crash", [], [])
 
 
 def test_without_a_dump_directory_there_is_nothing_to_list(host):
-    assert dumps.newest(host, "", 5) == dumps.folders(host, "") == []
-    assert run(host, "observe")["dump_directories"] == []
+    assert dumps.newest(host, "", 5) == []
+    assert run(host, "look")["dumps"] == []
 
 
 def test_a_directory_without_a_vmcore_is_listed_with_what_the_capture_said(host):
@@ -137,6 +138,13 @@ def test_dumps_of_kdump_tools(host, folder, files, dump, log):
     assert [one["path"] for one in found] == [path + "/" + dump]
     assert found[0]["files"] == sorted(files)
     assert (found[0]["panic"] != "") is log
-    assert dumps.folders(host, "/var/crash") == [path]
-    seen = run(host, "observe", vmcores=5)
-    assert [one["marked"] for one in seen["vmcores"]] == [log]
+    assert [one["marked"] for one in run(host, "look")["dumps"]] == [log]
+
+
+def test_what_is_no_file_is_not_opened(host):
+    folder = host.path("/var/crash") + "/127.0.0.1-2026-11-24-10:30:00"
+    os.makedirs(folder + "/vmcore-dmesg.txt")
+    os.mkfifo(folder + "/vmcore")
+    assert dumps.newest(host, "/var/crash", 5) == []
+    host.put("/var/crash/127.0.0.1-2026-11-24-10:30:00/kexec-dmesg.log", b"x")
+    assert [one["files"] for one in run(host, "look")["dumps"]] == [["kexec-dmesg.log"]]

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 UTILS = ROOT / "plugins" / "module_utils"
 FILES = sorted(UTILS.rglob("*.py"))
 # Modules that reach outside the process. os.path and pathlib count: a path is asked of the Host.
-PROGRAMS = ("program", "receiver", "authorize_program")
+PROGRAMS = ("program", "receiver", "authorize_program", "lister")
 IMPURE = {"os", "subprocess", "shutil", "pathlib", "tempfile", "glob", "socket", "ctypes", "fcntl", "time", "platform"}
 IMPURE |= {"signal", "mmap", "sys", "logging", "random", "threading", "multiprocessing"}
 

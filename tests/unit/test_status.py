@@ -90,7 +90,11 @@ def test_a_fresh_host(tmp_path, digest):
         "location": "/var/crash",
         "directory": "/var/crash",
         "free_bytes": 1 << 30,
+        "where": "/var/crash",
+        "looked": True,
     }
+    assert (found["failures"], found["losses"]) == ([], [])
+    assert found["last_end"] == {"clean": None, "boot_id": "", "at": ""}
     assert found["errors"] == []
 
 

@@ -16,9 +16,9 @@ import random
 import socket
 import stat
 import time
-from typing import IO, Any, Callable, Iterator, List, NamedTuple, Optional
+from typing import IO, Any, Callable, Iterable, Iterator, List, NamedTuple, Optional
 
-from . import commands, files, panic, syscalls, zstd
+from . import apart, commands, files, panic, syscalls, zstd
 
 
 class Kernel(NamedTuple):
@@ -153,6 +153,31 @@ class Host:
         files.make_directories(os.path.dirname(real), 0o755)
         files.write_atomic(real, data, mode)
 
+    def write_pieces(self, path: str, pieces: Iterable[bytes], mode: int = 0o600) -> None:
+        """Write a file that is too large for the memory, in place and durably; what was there is lost."""
+        real = self.path(path)
+        with open(real, "wb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, mode)) as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        files.sync_directory(os.path.dirname(real))
+
+    def rename(self, path: str, new: str) -> None:
+        """Give a file another name, durably; a file of that name is replaced."""
+        real = self.path(new)
+        os.rename(self.path(path), real)
+        files.sync_directory(os.path.dirname(real))
+
+    def overwrite(self, path: str, data: bytes) -> None:
+        """Write over the beginning of a file or device that is there, durably."""
+        descriptor = os.open(self.path(path), os.O_WRONLY)
+        try:
+            os.write(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
     def make_directories(self, path: str, mode: int = 0o755) -> None:
         files.make_directories(self.path(path), mode)
 
@@ -254,6 +279,10 @@ class Host:
         """Run a program (see commands.run for timeout and stdin). Its exit code proves nothing: look again."""
         return self._runner(argv, **options)
 
+    def apart(self, function: Callable[[], Any], timeout: float) -> Any:
+        """What a function returns (as JSON) that may mount something for itself alone. See apart.call."""
+        return apart.call(function, timeout)
+
     # --- the network -------------------------------------------------------------------------------------------
     def resolve(self, name: str) -> List[str]:
         """The numeric addresses of a host's name, or an address itself; none where it is not resolved.
@@ -307,3 +336,6 @@ class Host:
     def now(self) -> float:
         """Seconds since 1970."""
         return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

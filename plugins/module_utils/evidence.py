@@ -1,0 +1,186 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is left of crashes that left no whole vmcore, and of a boot that just ended. Private to this collection.
+
+The capture kernel reports a failure on the host itself (image/init_report.py). Where not even that was possible, the
+boot that ended without a shutdown tells: UNIT_END renames a file when the host shuts down, and nothing else does.
+"""
+
+import datetime
+import json
+import re
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+
+from . import dumps, layout
+from .problems import Problem, shown
+from .proof import Proof
+
+MOST = 10  # reports that are kept
+_MOST_BYTES = 64 << 20  # of all of them together
+_REMEMBERED = 14 * 86400.0  # seconds for which a failure is told
+_SLACK = 300.0  # seconds by which a capture kernel's clock may be behind
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+_FOLDER = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]{2}:[0-9]{2}:[0-9]{2}(-[0-9]{1,3})?")
+
+
+class Failure(NamedTuple):
+    """A crash whose dump failed. `at` in seconds since 1970, when that was written down."""
+
+    directory: str
+    at: float
+    message: str
+    phases: List[Dict[str, Any]]
+    panic: str
+
+    def as_dict(self) -> Dict[str, Any]:
+        values = dict(self._asdict(), time=utc(self.at))
+        values.pop("at")
+        return values
+
+
+class End(NamedTuple):
+    """How the boot before this one ended: `clean` by a shutdown. `began` and `at` (the next boot) since 1970."""
+
+    boot_id: str
+    clean: bool
+    began: float
+    at: float
+
+
+def utc(at: float) -> str:
+    """ISO 8601."""
+    try:
+        return datetime.datetime.fromtimestamp(at, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+# --- failures ------------------------------------------------------------------------------------------------------
+def failures(host: Any, found: List[Dict[str, Any]]) -> List[Failure]:
+    """Those reported on the host, and those among the dumps that were found; newest first."""
+    reports = dumps.newest(host, layout.FAILED, MOST)
+    told = [_failure(report) for report in reports] + [_failure(dump) for dump in found if is_failure(dump)]
+    return sorted(told, key=lambda failure: failure.at, reverse=True)
+
+
+def is_failure(dump: Dict[str, Any]) -> bool:
+    """Whether a dump is not what it should be; one that cannot be judged by its headers is taken as it is."""
+    if (dump["capture"] or {}).get("status") or dump["path"].endswith("-incomplete"):
+        return True
+    return dump["verdict"] in ("missing", "incomplete", "broken")
+
+
+def _failure(dump: Dict[str, Any]) -> Failure:
+    capture = dump["capture"] or {}
+    phases = capture.get("phases", [])
+    failed = ["%s (exit code %d)" % (phase["name"], phase["exit"]) for phase in phases if phase["exit"]]
+    message = capture.get("message") or ("it failed in: %s" % ", ".join(failed) if failed else "")
+    message = message or " ".join(dump["problems"]) or "the capture kernel ended before it could say why"
+    return Failure(dump["directory"], dump["written_at"], message, phases, dump["panic"])
+
+
+def retain(host: Any) -> List[str]:
+    """Remove the oldest reports beyond MOST, or beyond so many bytes; the directories that are gone."""
+    kept, total, gone = 0, 0, []
+    for name in sorted(host.listdir(layout.FAILED), reverse=True):
+        folder = layout.FAILED + "/" + name
+        if not _FOLDER.fullmatch(name) or host.readlink(folder) is not None or not host.is_dir(folder):
+            continue
+        files = [folder + "/" + file for file in host.listdir(folder)]
+        stats = [host.stat(file) for file in files]
+        total += sum(found.st_size for found in stats if found is not None)
+        kept += 1
+        if kept > MOST or (kept > 1 and total > _MOST_BYTES):
+            for file in files:
+                if not host.is_dir(file):
+                    host.remove(file)
+            host.remove_empty_directory(folder)
+            gone.append(folder)
+    return gone
+
+
+# --- how boots end -------------------------------------------------------------------------------------------------
+def begin(host: Any) -> Optional[End]:
+    """Note that this boot has begun, and how the last one ended; None where it has been noted already, or for the first."""
+    boot_id = host.read_text(_BOOT_ID).strip()
+    before = _object(host, layout.BOOT)
+    end = None
+    if before.get("boot_id") != boot_id:
+        if before:
+            clean = host.read_text(layout.ENDED, "").strip() == before["boot_id"]
+            end = End(before["boot_id"], clean, before["began"], host.now())
+            _save(host, layout.LAST_END, dict(end._asdict()))
+        _save(host, layout.BOOT, {"boot_id": boot_id, "began": host.now()})
+    host.write(layout.RUNNING, (boot_id + "\n").encode(), 0o600)
+    host.write(layout.BEGUN, (boot_id + "\n").encode(), 0o600)
+    return end
+
+
+def last_end(host: Any) -> Optional[End]:
+    """None where it is not known: the first boot of an armed host, or one in which UNIT_END was not started."""
+    found = _object(host, layout.LAST_END)
+    boot = _object(host, layout.BOOT)
+    if not found or boot.get("boot_id") != host.read_text(_BOOT_ID, "").strip():
+        return None
+    return End(found["boot_id"], found["clean"] is True, found["began"], found["at"])
+
+
+def _save(host: Any, path: str, values: Dict[str, Any]) -> None:
+    host.write(path, (json.dumps(values, sort_keys=True) + "\n").encode(), 0o600)
+
+
+def _object(host: Any, path: str) -> Dict[str, Any]:
+    """What _save has written; {} for anything else."""
+    try:
+        values = json.loads(host.read(path, 1 << 16).decode())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(values, dict) or not isinstance(values.get("boot_id"), str):
+        return {}
+    times = [values.get(name, 0.0) for name in ("began", "at")]
+    return values if all(isinstance(time, (int, float)) for time in times) and "began" in values else {}
+
+
+def is_suspect(end: Optional[End], now: float) -> bool:
+    """Whether a boot ended in a way that may have been a crash, and not long ago."""
+    return end is not None and not end.clean and now - end.at < _REMEMBERED
+
+
+# --- what is told --------------------------------------------------------------------------------------------------
+class Seen(NamedTuple):
+    """What was looked at. `looked`: whether the target itself could be; `dumps` are then those of this host there."""
+
+    dumps: List[Dict[str, Any]]
+    looked: bool
+    failures: List[Failure]
+    end: Optional[End]
+    proof: Optional[Proof]
+
+
+def warnings(seen: Seen, now: float) -> Iterator[Problem]:
+    """Failures until a dump or a crash test succeeds after them, or two weeks have gone; and a crash that left nothing."""
+    good = [dump["written_at"] for dump in seen.dumps if not is_failure(dump)]
+    good += [seen.proof.proven_at] if seen.proof is not None else []
+    since = max(good + [now - _REMEMBERED])
+    for failure in [failure for failure in seen.failures if failure.at > since]:
+        yield Problem(
+            "The dump of a crash failed (%s): %s." % (utc(failure.at), failure.message.rstrip(".")),
+            "%s holds what was saved%s." % (failure.directory, _quoted(failure.panic)),
+        )
+    if is_suspect(seen.end, now) and seen.end is not None:
+        left = good + [failure.at for failure in seen.failures]
+        if not any(at > seen.end.began - _SLACK for at in left):
+            yield _nothing_left(seen.end, seen.looked)
+
+
+def _quoted(panic: str) -> str:
+    return "; the kernel died of: %s" % shown(panic) if panic else ""
+
+
+def _nothing_left(end: End, looked: bool) -> Problem:
+    where = "left no dump and no report" if looked else "left no report here; whether it left a dump could not be seen"
+    return Problem(
+        "The boot that began at %s ended without a shutdown (before %s) and %s." % (utc(end.began), utc(end.at), where),
+        "It was a power cut or a forced reset, or a crash that could not be captured: look at the console's log of that "
+        "time, and prove the host by a crash test.",
+    )

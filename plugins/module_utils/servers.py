@@ -1,0 +1,47 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The machines that the capture image must know the way to. Private to this collection."""
+
+import re
+from typing import Any, List
+
+from . import mounts
+from .conf_check import as_directive
+from .image.nfs import FSTYPES
+
+
+def names(host: Any, conf: Any) -> List[str]:
+    """The servers of a kdump.conf by the names that they have there: of the target, and the nodes of a cluster."""
+    kind, location = as_directive(conf.target)
+    found = []
+    if kind == "ssh":
+        found.append(location.rpartition("@")[2])
+    elif kind == "nfs":
+        found.append(_server_of(location))
+    elif kind == "path":
+        found += [_server_of(source) for source in exports(host, location)]
+    return [name for name in found + conf.get("fence_kdump_nodes").split() if name]
+
+
+def exports(host: Any, path: str) -> List[str]:
+    """The NFS export that a path lies on, as it is mounted now or would be by /etc/fstab; at most one."""
+    real = host.realpath(path)
+    table = mounts.parse_mountinfo(host.read_text("/proc/self/mountinfo", ""))
+    known = [(mount.point, mount.fstype, mount.source) for mount in table]
+    known += [
+        (entry.point.rstrip("/") or "/", entry.fstype, entry.source)
+        for entry in mounts.parse_fstab(host.read_text("/etc/fstab", ""))
+    ]
+    over = [(len(point), fstype, source) for point, fstype, source in known if mounts.is_below(real, point)]
+    longest = max([length for length, dummy, dummy2 in over] + [0])
+    return [source for length, fstype, source in over if length == longest and fstype in FSTYPES][:1]
+
+
+def has_way(host: Any, name: str) -> bool:
+    """Whether a server's name is known, and the kernel has a route to one of its addresses."""
+    return any(host.run(["ip", "route", "get", address], timeout=10).rc == 0 for address in host.resolve(name))
+
+
+def _server_of(export: str) -> str:
+    found = re.match(r"\[([^\]]*)\]:/|([^/]*):/", export)
+    return (found.group(1) or found.group(2) or "") if found else ""
