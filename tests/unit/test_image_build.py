@@ -433,6 +433,10 @@ def test_all_problems_come_at_once(machine):
             "kdump_post /etc/kdump/plan\n",
             "/etc/kdump/plan has the name of a file that the capture image has of its own",
         ),
+        (
+            "kdump_pre /etc/kdump/network\n",
+            "/etc/kdump/network has the name of a file that the capture image has of its own",
+        ),
         ("kdump_post /var/run/post\n", "/var/run/post lies where the capture kernel mounts a file system of its own"),
     ],
 )
@@ -441,6 +445,7 @@ def test_what_cannot_work_is_refused(machine, text, part):
     machine.write("/tmp/pre", "#!/bin/sh\n", 0o755)
     machine.write("/run/post", "#!/bin/sh\n", 0o755)
     machine.write("/etc/kdump/plan", "#!/bin/sh\n", 0o755)
+    machine.write("/etc/kdump/network", "#!/bin/sh\n", 0o755)
     machine.link("/var/run", "/run")
     assert part in message(machine, text)
 
