@@ -177,7 +177,9 @@ class ActionModule(ActionBase):
             time.sleep(INTERVAL)
         raise AssertionError("unreachable")
 
-    def _verify(self, before: dict[str, Any], after: dict[str, Any], seen: dict[str, Any], marker: str) -> dict[str, Any]:
+    def _verify(
+        self, before: dict[str, Any], after: dict[str, Any], seen: dict[str, Any], marker: str
+    ) -> dict[str, Any]:
         """The one new dump, if it is what it has to be; Failure with everything known about it otherwise."""
         now = self._look(marker)
         new = [dump for dump in not_in(seen, now, "dumps") if dump["own"] or dump["marked"]]
@@ -250,7 +252,9 @@ def no_vmcore(before: dict[str, Any], now: dict[str, Any], new: list[dict[str, A
     for report in not_in(before, now, "reports"):
         said.append(f"The capture kernel reported in {report['directory']}: {report['message'].rstrip('.')}.")
     for dump in not_in(before, now, "rescued"):
-        said.append(f"As failure_action wants it, {dump['path'] or dump['directory']} was saved instead ({dump['verdict']}).")
+        said.append(
+            f"As failure_action wants it, {dump['path'] or dump['directory']} was saved instead ({dump['verdict']})."
+        )
     return " ".join(said) or (
         f"Nothing new lies at {now['where']}, and no report was left on the host: the capture kernel did not start, ran out of "
         f"memory, or did not find its target. Its console says which; a larger crashkernel= helps against the first two."

@@ -111,6 +111,7 @@ def begin(host: Any) -> Optional[End]:
             end = End(before["boot_id"], clean, before["began"], host.now())
             _save(host, layout.LAST_END, dict(end._asdict()))
         _save(host, layout.BOOT, {"boot_id": boot_id, "began": host.now()})
+    host.remove(layout.ENDED)
     host.write(layout.RUNNING, (boot_id + "\n").encode(), 0o600)
     host.write(layout.BEGUN, (boot_id + "\n").encode(), 0o600)
     return end

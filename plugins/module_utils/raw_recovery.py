@@ -54,13 +54,17 @@ def recover(host: Any, conf: Any) -> Recovered:
     device = conf.target.location
     used = raw.use_of(host, device)
     if used:
-        raise fail("raw %s is %s, so the dump on it is left alone." % (shown(device), used), raw.RAW_IN_USE, "raw", device)
+        raise fail(
+            "raw %s is %s, so the dump on it is left alone." % (shown(device), used), raw.RAW_IN_USE, "raw", device
+        )
     with host.open(device) as file:
         size = file.seek(0, 2)
         source = Source(file, size)
         info = inspect(file, size)
-        runs = flattened.walk(source, Findings())
-        if runs is None or not info.rearranged_bytes or info.verdict in ("broken", "unknown"):
+        stream_findings = Findings()
+        runs = flattened.walk(source, stream_findings)
+        cut = bool(stream_findings.kinds["incomplete"])  # its last piece may have been the dump's own header
+        if runs is None or not info.rearranged_bytes or (info.verdict in ("broken", "unknown") and not cut):
             raise fail(
                 "The dump on %s cannot be read: %s" % (shown(device), " ".join(info.problems)),
                 "It stays there. Look at it with makedumpfile -R; `wipefs -a %s` drops it." % shown(device), "raw", device,
@@ -141,4 +145,6 @@ def _save_log(host: Any, folder: str) -> List[str]:
         return []
     argv = ["makedumpfile", "--dump-dmesg", host.path(folder + "/vmcore"), host.path(path)]
     done = host.run(argv, timeout=_DMESG)
-    return [] if done.rc == 0 else ["the kernel's log could not be read from it: %s" % shown(" ".join(done.err.split()))]
+    return (
+        [] if done.rc == 0 else ["the kernel's log could not be read from it: %s" % shown(" ".join(done.err.split()))]
+    )

@@ -232,7 +232,10 @@ def _refused(conf: Any, server: ssh.Server, answer: Any, plain: bool) -> KdumpEr
     said = shown(" ".join((answer.err or answer.out).split()), 300) or "exit code %d" % answer.rc
     where = "%s@%s" % (server.user, server.name)
     if answer.rc in (255, -1):
-        message = "The dump server %s cannot be reached by ssh, as a crash would have to: %s." % (where, said.rstrip("."))
+        message = "The dump server %s cannot be reached by ssh, as a crash would have to: %s." % (
+            where,
+            said.rstrip("."),
+        )
         hint = "Mend the login (the module vmcore.kdump.propagate brings it about and tries it)."
     elif answer.rc == 127:
         message = "The dump server %s has no python3, so what lies there cannot be looked at." % where

@@ -25,7 +25,6 @@ from .engines.driver import Configuration, Recommendation
 from .image import store
 from .problems import Parts, Problem
 
-
 _LOOKED_AT = 5  # dumps in which failures are looked for, however few are to be told
 
 

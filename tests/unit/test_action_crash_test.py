@@ -25,8 +25,15 @@ CAPTURE = {
     "phases": [{"name": "vmcore", "seconds": 5.0, "exit": 0}],
 }  # fmt: skip
 DUMP = {
-    "directory": NEW, "path": NEW + "/vmcore", "files": ["capture.json", "vmcore", "vmcore-dmesg.txt"], "marked": True,
-    "panic": "sysrq triggered crash", "capture": CAPTURE, "verdict": "complete", "problems": [], "own": True,
+    "directory": NEW,
+    "path": NEW + "/vmcore",
+    "files": ["capture.json", "vmcore", "vmcore-dmesg.txt"],
+    "marked": True,
+    "panic": "sysrq triggered crash",
+    "capture": CAPTURE,
+    "verdict": "complete",
+    "problems": [],
+    "own": True,
 }
 OLD_DUMP = dict(DUMP, directory=OLD, path=OLD + "/vmcore", marked=False)
 REPORT = {"directory": "/var/lib/vmcore-kdump/failed/2026-11-24-10:30:00", "time": "2026-11-24T10:30:09Z",

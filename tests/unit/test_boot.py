@@ -344,7 +344,9 @@ def test_the_unit_waits_for_the_network_only_where_the_target_is_remote(host, na
     host.put("/proc/self/mountinfo", mountinfo.encode())
     host.put("/etc/fstab", fstab.encode())
     plan = bring(host, "present")
-    assert (plan.actions == ["write " + layout.UNIT]) == (waits != [] or name == "a raw device"), "the plan sees the change"
+    assert (plan.actions == ["write " + layout.UNIT]) == (waits != [] or name == "a raw device"), (
+        "the plan sees the change"
+    )
     lines = host.read_text(layout.UNIT).split("\n")
     assert "After=" + " ".join(["local-fs.target"] + waits) in lines
     assert "Wants=" + " ".join([layout.UNIT_END_NAME] + waits) in lines
