@@ -39,6 +39,7 @@ class TwoEngines(KdumpctlHost):
         self.put("/sys/devices/system/cpu/present", "0\n")
         self.program("python3", "")
         self.program("udevadm", "")
+        self.make_directories("/run/systemd/system")  # systemd runs
 
     def free_bytes(self, path):
         return 1 << 30
