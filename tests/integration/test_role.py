@@ -27,18 +27,21 @@ INFO = {
 KDUMP_TOOLS = dict(INFO, engine="kdump-tools", conf={"exists": False, "path": ""}, expected=dict(
     INFO["expected"], path="/etc/default/kdump-tools", settings={"USE_KDUMP": "1", "KDUMP_COREDIR": "/srv/crash"}))  # fmt: skip
 RESULTS = {name: {"changed": 0} for name in ["boot", "conf", "initramfs", "kexec", "sysconfig"]}
+KEY = "ssh-ed25519 AAAA vmcore.kdump localhost"
+PROPAGATE = {"changed": 0, "restricted": 1, "public_keys": [KEY], "name": "localhost", "directory": "/srv/dumps"}
+RESULTS.update(propagate=PROPAGATE, authorized_key={"changed": 1, "host_keys": ["ssh-ed25519 BBBB"]})
 RESULTS.update(info=INFO, crashkernel={"changed": 0, "reserved_bytes": 1 << 27, "reboot_required": 0})
 
 
 class Role:
-    def __init__(self, work, info=None):
+    def __init__(self, work, info=None, **results):
         self.ansible = Ansible(work)
         self.log = work / "asked"
         self.triggers = work / "triggers.conf"
         home = work / "collections" / "ansible_collections" / "vmcore" / "kdump"
         shutil.copytree(ROOT / "roles", home / "roles")
         (home / "plugins" / "modules").mkdir(parents=True)
-        for name, result in dict(RESULTS, info=info or INFO).items():
+        for name, result in dict(RESULTS, info=info or INFO, **results).items():
             text = STUB % {"name": name, "log": str(self.log), "result": result}
             (home / "plugins" / "modules" / f"{name}.py").write_text(text)
 
@@ -141,3 +144,81 @@ def test_panic_triggers_apply_also_where_the_role_fails_later(tmp_path):
     assert "+kernel.panic_on_oops = 1" in printed
     assert "RUNNING HANDLER [vmcore.kdump.kdump : Apply the panic triggers]" in printed, printed
     assert "TASK [vmcore.kdump.kdump : Reserve memory" not in printed.partition("RUNNING HANDLER")[0]
+
+
+# --- a dump server -------------------------------------------------------------------------------------------------
+SSH = {
+    "kdump_target": {"type": "ssh"}, "kdump_ssh_user": "kdump", "kdump_ssh_server": "dumps.example.com",
+    "kdump_sshkey": "/etc/kdump/key", "kdump_path": "/srv/dumps",
+}  # fmt: skip
+WITH_SERVER = dict(SSH, kdump_ssh_server_host="localhost")
+
+
+def modules(asked):
+    return [name for name, dummy in asked]
+
+
+def test_a_key_that_is_on_its_server_costs_one_module_more(role):
+    asked, printed = role.run(**SSH, kdump_ssh_password="hush")
+    assert "failed=0" in printed, printed
+    assert modules(asked) == ["info", "propagate", "conf", "crashkernel", "initramfs", "boot", "kexec", "info"]
+    wanted = {
+        "server": "dumps.example.com", "user": "kdump", "key": "/etc/kdump/key", "path": "/srv/dumps", "password": "hush",
+        "address": "dumps.example.com", "server_part": "controller", "rotate": False, "accept_new": False, "host_keys": [],
+    }  # fmt: skip
+    assert given(asked, "propagate") == wanted
+
+
+def test_a_server_of_the_inventory_lets_the_key_in_by_itself(tmp_path):
+    role = Role(tmp_path, propagate=dict(PROPAGATE, restricted=0))
+    asked, printed = role.run(**WITH_SERVER)
+    assert "failed=0" in printed, printed
+    assert modules(asked)[:5] == ["info", "propagate", "authorized_key", "propagate", "conf"]
+    assert given(asked, "propagate")["server_part"] == "later"
+    there = {"user": "kdump", "name": "localhost", "public_keys": [KEY], "path": "/srv/dumps"}
+    assert given(asked, "authorized_key") == there
+    assert asked[3][1]["server_part"] == "done" and asked[3][1]["host_keys"] == ["ssh-ed25519 BBBB"]
+
+
+def test_a_server_of_the_inventory_is_not_asked_where_the_login_works(role):
+    asked, printed = role.run(**WITH_SERVER)
+    assert "failed=0" in printed, printed
+    assert modules(asked)[:3] == ["info", "propagate", "conf"]
+
+
+@pytest.mark.parametrize("given_as", ["ssh-ed25519 CCCC", ["ssh-ed25519 CCCC"]])
+def test_a_given_host_key_counts_more_than_what_the_server_says(tmp_path, given_as):
+    role = Role(tmp_path, propagate=dict(PROPAGATE, restricted=0))
+    asked, printed = role.run(**WITH_SERVER, kdump_ssh_host_key=given_as)
+    assert "failed=0" in printed, printed
+    assert [values["host_keys"] for name, values in asked if name == "propagate"] == [["ssh-ed25519 CCCC"]] * 2
+
+
+def test_the_old_key_goes_when_the_image_with_the_new_one_is_loaded(tmp_path):
+    role = Role(tmp_path, propagate=dict(PROPAGATE, public_keys=[KEY, KEY]))
+    asked, printed = role.run(**WITH_SERVER, kdump_ssh_rotate="true")
+    assert "failed=0" in printed, printed
+    assert modules(asked)[1:4] == ["propagate", "authorized_key", "propagate"] and asked[1][1]["rotate"] is True
+    assert modules(asked)[-4:] == ["kexec", "propagate", "authorized_key", "info"]
+    assert asked[-2][1]["exclusive"] is True and "exclusive" not in asked[2][1]
+
+
+def test_no_key_goes_to_a_server_that_is_no_target(role):
+    asked, printed = role.run(**dict(SSH, kdump_target=None))
+    assert "failed=0" in printed, printed
+    assert "propagate" not in modules(asked)
+
+
+@pytest.mark.parametrize("variables,part,names", [
+    (WITH_SERVER, "done", ["info", "boot", "conf", "crashkernel", "propagate", "authorized_key", "propagate", "info"]),
+    (dict(SSH, kdump_ssh_password="hush"), "controller", ["info", "boot", "conf", "crashkernel", "propagate", "info"]),
+    (SSH, "done", ["info", "boot", "conf", "crashkernel", "propagate", "info"]),
+], ids=["of the inventory", "with a password", "with no way to it"])  # fmt: skip
+def test_the_server_forgets_a_host_that_goes(role, variables, part, names):
+    asked, printed = role.run(**variables, kdump_state="absent")
+    assert "failed=0" in printed, printed
+    assert modules(asked) == names
+    last = [values for name, values in asked if name == "propagate"][-1]
+    assert (last["state"], last["server_part"], last["remove_key"]) == ("absent", part, True)
+    if "authorized_key" in names:
+        assert given(asked, "authorized_key")["state"] == "absent"
