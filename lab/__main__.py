@@ -39,9 +39,10 @@ def card(text: str) -> str:
     if text == "none":
         return ""
     try:
-        return str(ipaddress.ip_interface(text))
+        return ",".join(str(ipaddress.ip_interface(word)) for word in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError("a card is `none` or an address with its prefix, 192.0.2.1/24") from None
+        message = "a card is `none` or addresses with their prefixes, 192.0.2.1/24,2001:db8::1/64"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     boot.add_argument("--memory", type=int, default=2048, metavar="MIB", help="memory (2048)")
     boot.add_argument("--cpus", type=int, default=2, help="virtual CPUs (2)")
     boot.add_argument("--disk", type=size, action="append", default=[], metavar="SIZE", help="a further disk: vdb, …")
-    boot.add_argument("--card", type=card, action="append", default=[], metavar="ADDRESS/PREFIX|none", help=(
+    boot.add_argument("--card", type=card, action="append", default=[], metavar="ADDRESS/PREFIX[,…]|none", help=(
         "a network card on the segment that all guests share"
     ))  # fmt: skip
     boot.add_argument("--port", type=port, default=0, help="ssh's port on 127.0.0.1 (auto)")

@@ -4,7 +4,6 @@
 
 import contextlib
 import hashlib
-import ipaddress
 import json
 import os
 import pathlib
@@ -34,8 +33,8 @@ CPU = {"kvm": "<cpu mode='host-passthrough'/>", "tcg": "<cpu mode='maximum'/>"}
 class Guest(NamedTuple):
     """A guest as its guest.json keeps it; `disks` are the sizes of its further disks, vdb, vdc …
 
-    `cards` are its network cards on the segment of all guests: the address of each with its prefix, "" for none. The
-    suite of a guest made from a cloud image is `cloud`.
+    `cards` are its network cards on the segment of all guests: the addresses of each with their prefixes, between
+    commas. The suite of a guest made from a cloud image is `cloud`.
     """
 
     name: str
@@ -195,18 +194,16 @@ def cards_xml(guest: Guest) -> str:
 
 
 def set_addresses(guest: Guest) -> None:
-    """Gives each card its address, for this boot and all that follow (systemd-networkd)."""
-    for number, address in enumerate(guest.cards):
-        if address:
-            path = f"/etc/systemd/network/70-lan{number}.network"
-            text = f"[Match]\nMACAddress={mac(guest, number)}\n\n[Network]\nAddress={address}\n"
-            ssh(guest, f"printf '{text}' > {path}")
-    ssh(guest, "networkctl reload")
-    first = next(address for address in guest.cards if address)
-    ssh(
-        guest,
-        f"timeout 30 sh -c 'until ip -o address | grep -qw {ipaddress.ip_interface(first).ip}; do sleep 0.5; done'",
-    )
+    """Gives each card its addresses, for this boot and all that follow (systemd-networkd)."""
+    awaited = []
+    for number, addresses in enumerate(guest.cards):
+        if addresses:
+            lines = "".join(f"Address={address}\n" for address in addresses.split(","))
+            text = f"[Match]\nMACAddress={mac(guest, number)}\n\n[Network]\n{lines}"
+            ssh(guest, f"printf '{text}' > /etc/systemd/network/70-lan{number}.network")
+            awaited += addresses.split(",")
+    is_there = " && ".join(f"ip -o address show -tentative | grep -qF ' {address} '" for address in awaited)
+    ssh(guest, f"networkctl reload && timeout 60 sh -c \"until {is_there}; do sleep 0.5; done\"")
 
 
 def up(
