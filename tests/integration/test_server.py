@@ -50,15 +50,19 @@ class Server(SshServer):
         return subprocess.run([*self.enter, *argv], capture_output=True, text=True, check=False)
 
     def run(self, *arguments, **variables):
-        """What ansible-playbook prints, and how many tasks changed something (-1 for a failure)."""
+        """What ansible-playbook prints of the role, and how many tasks changed something (-1 for a failure)."""
         variables.setdefault("kdump_server_user", self.user)
-        tasks = [{"name": "Serve", "ansible.builtin.include_role": {"name": "vmcore.kdump.server"}}]
-        play = {"name": "Test", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}
+        role = {"name": "Serve", "ansible.builtin.include_role": {"name": "vmcore.kdump.server"}}
+        return self.task(role, *arguments, "-e", json.dumps(variables))
+
+    def task(self, task, *arguments):
+        """The same of one task."""
+        play = {"name": "Test", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}
+        play["vars"] = {"ansible_python_interpreter": "/usr/bin/python3"}  # localhost has that of Ansible itself
         playbook = self.folder / "playbook.yml"
         playbook.write_text(json.dumps([play]))
-        argv = [*self.enter, shutil.which("ansible-playbook"), str(playbook), "-e", json.dumps(variables), *arguments]
-        env = dict(self.ansible.env, ANSIBLE_PYTHON_INTERPRETER="/usr/bin/python3")
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+        argv = [*self.enter, shutil.which("ansible-playbook"), str(playbook), *arguments]
+        done = subprocess.run(argv, env=self.ansible.env, capture_output=True, text=True, check=False)
         recap = done.stdout.rpartition("PLAY RECAP")[2]
         changed = int(recap.partition("changed=")[2].split()[0]) if "failed=0" in recap else -1
         return done.stdout + done.stderr, changed
@@ -66,13 +70,7 @@ class Server(SshServer):
     def read(self, path):
         return self.inside("cat", path).stdout
 
-    def serve(self, authorized):
-        """sshd as the machine has it, with the hosts' keys where the role has put a place for them."""
-        keys = "/var/lib/vmcore-kdump-server/.ssh/authorized_keys"
-        write = subprocess.run(
-            [*self.enter, "tee", keys], input="".join(authorized), text=True, capture_output=True, check=False
-        )
-        assert write.returncode == 0
+    def serve(self):
         self.inside("mkdir", "-p", "/run/sshd")
         self.popen_prefix = self.enter
         self.start_with(["-f", "/etc/ssh/sshd_config", "-o", f"HostKey={self.key_of('server')}", "-o", "PidFile=none"])
@@ -117,9 +115,16 @@ def test_a_fresh_machine_becomes_a_server(server):
 
 
 def test_a_host_delivers_to_it_and_can_do_nothing_else(server):
+    key = {"user": server.user, "name": "web1", "public_keys": [server.public("web1")]}
+    printed, changed = server.task({"name": "Let web1 in", "vmcore.kdump.authorized_key": key})
+    assert changed == 1, printed
+    file = "/var/lib/vmcore-kdump-server/.ssh/authorized_keys"
     command = "/usr/bin/python3 -I -S /usr/local/lib/vmcore-kdump/receive.pyz --host web1"
+    assert server.read(file).startswith(f'restrict,command="{command}" ssh-ed25519 ')
+    assert server.inside("stat", "-c", "%U %a", file).stdout.split() == ["root", "644"]
     # `free` has no forced command: what holds then is what sshd is told of the account.
-    server.serve([f'restrict,command="{command}" {server.public("web1")}\n', server.public("free") + "\n"])
+    server.inside("sh", "-c", f"echo '{server.public('free')}' >> {file}")
+    server.serve()
     path = "/var/crash/" + FOLDER
     assert server.ssh("web1", f"mkdir -p /var/crash && mkdir {path}").returncode == 0, (
         server.folder / "sshd.log"
@@ -141,8 +146,12 @@ def test_a_host_delivers_to_it_and_can_do_nothing_else(server):
         [argv[0], "-tt", *argv[1:], "tty"], capture_output=True, check=False, stdin=subprocess.DEVNULL
     )
     assert b"PTY allocation request failed" in terminal.stderr
-    write = server.ssh("free", "echo x >> .ssh/authorized_keys; echo y > .ssh/rc; ls -a .ssh")
-    assert write.stdout.split() == [b".", b"..", b"authorized_keys"]
+    keys = server.read(file)
+    server.ssh("free", "echo x >> .ssh/authorized_keys; echo y > .ssh/rc")
+    assert (
+        server.read(file) == keys
+        and server.inside("test", "-e", "/var/lib/vmcore-kdump-server/.ssh/rc").returncode == 1
+    )
 
 
 def test_each_host_is_exported_to_itself_alone(server):
@@ -156,14 +165,8 @@ def test_each_host_is_exported_to_itself_alone(server):
         "quota_host": "1M",
     }
     server.inside("mkdir", "-p", "/srv/vmcore-kdump/web2")
-    play = [
-        {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [{"vmcore.kdump.server": tasks}]}
-    ]
-    (server.folder / "nfs.yml").write_text(json.dumps(play))
-    argv = [*server.enter, shutil.which("ansible-playbook"), str(server.folder / "nfs.yml")]
-    env = dict(server.ansible.env, ANSIBLE_PYTHON_INTERPRETER="/usr/bin/python3")
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
-    assert "changed=1" in done.stdout, done.stdout
+    printed, changed = server.task({"name": "Export", "vmcore.kdump.server": tasks})
+    assert changed == 1, printed
     uid, gid = (
         server.inside("id", "-u", server.user).stdout.strip(),
         server.inside("id", "-g", server.user).stdout.strip(),
@@ -172,7 +175,7 @@ def test_each_host_is_exported_to_itself_alone(server):
     assert [line.split("(")[0].split() for line in lines] == [
         ["/srv/vmcore-kdump/web1", "192.0.2.11"], ["/srv/vmcore-kdump/web1", "2001:db8::11"], ["/srv/vmcore-kdump/web2", "192.0.2.12"]]  # fmt: skip
     assert all(f"anonuid={uid},anongid={gid}" in line and "all_squash" in line for line in lines)
-    assert "changed=0" in subprocess.run(argv, env=env, capture_output=True, text=True, check=False).stdout
+    assert server.task({"name": "Export", "vmcore.kdump.server": tasks})[1] == 0
 
 
 def test_another_match_that_comes_first_is_told(server):
