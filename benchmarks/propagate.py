@@ -71,9 +71,8 @@ def measure(folder: pathlib.Path, count: int, forks: int) -> Dict[str, int]:
     result = {}
     try:
         for way, tasks in (("propagate", propagate), ("lineinfile", lineinfile)):
-            world.sh(
-                f"rm -f {KEYS}; install -d -m 700 -o kdump -g kdump /home/kdump/.ssh; install -m 600 -o kdump -g kdump /dev/null {KEYS}"
-            )
+            world.sh("rm -rf /home/kdump/.ssh; install -d -m 700 -o kdump -g kdump /home/kdump/.ssh")
+            world.sh(f"install -m 600 -o kdump -g kdump /dev/null {KEYS}")
             started = time.monotonic()
             done = world.play(ansible, tasks("{{ inventory_hostname }}"), hosts=hosts, check=False, forks=forks)
             seconds = time.monotonic() - started
