@@ -28,8 +28,10 @@ _DEEP = 3600.0
 _MOUNT = 60.0
 _RESCUED = 5
 _SAFE = "ro,nosuid,nodev,noexec"
-# A crash may have left a journal that is to be replayed, which writes. All these take the word (fs/ext4/super.c,
-# fs/xfs/xfs_super.c, fs/btrfs/super.c); the last transactions are not seen then, and /init unmounts what it has written.
+# A crash may have left a journal that is to be replayed, which writes, also for a mount that is read-only. All these take
+# the word (fs/ext4/super.c, fs/xfs/xfs_super.c, fs/btrfs/super.c). What only the journal holds is not seen then; /init
+# unmounts what it has written, so that is a dump whose capture did not come to its end.
+_NO_REPLAY = "norecovery"
 _JOURNALED = ("ext3", "ext4", "xfs", "btrfs")
 # Run there by `python3 -c`: the program comes on standard input, and a zip file has to be a file.
 _BOOTSTRAP = (
@@ -119,6 +121,23 @@ def _address(directory: str) -> str:
 def _look_mounted(host: Any, conf: Any, place: Place, request: Request) -> List[Dict[str, Any]]:
     ways = _ways(host, conf)
     host.make_directories(_POINT, 0o700)
+    answer = _listed_apart(host, place, request, ways)
+    if request.marker and isinstance(answer, list) and not any(dump["marked"] for dump in answer):
+        # A dump is known to be due: it may be in the journal, which every later mount would replay as well.
+        replayed = [[words.replace("," + _NO_REPLAY, "") for words in way] for way in ways]
+        answer = answer if replayed == ways else _listed_apart(host, place, request, replayed)
+    if isinstance(answer, str):
+        raise fail(
+            "The dumps on %s cannot be looked at: %s." % (shown(place.label), answer),
+            "Mount it by hand to see what it says; a crash would meet the same.", conf.target.kind, conf.target.location,
+        )  # fmt: skip
+    for dump in answer:
+        _rename(dump, lambda path: place.named(path[len(_POINT) :]))
+    return list(answer)
+
+
+def _listed_apart(host: Any, place: Place, request: Request, ways: List[List[str]]) -> Any:
+    """The dumps; a sentence where they cannot be looked at."""
 
     def listed() -> Any:
         why = _mount(host, ways)
@@ -129,15 +148,7 @@ def _look_mounted(host: Any, conf: Any, place: Place, request: Request) -> List[
             return "%s leads out of it by a symbolic link" % place.directory
         return dumps.listed(host, directory, request.most, request.marker, request.deep)
 
-    answer = host.apart(listed, _DEEP if request.deep else _LIST + _MOUNT * len(ways))
-    if isinstance(answer, str):
-        raise fail(
-            "The dumps on %s cannot be looked at: %s." % (shown(place.label), answer),
-            "Mount it by hand to see what it says; a crash would meet the same.", conf.target.kind, conf.target.location,
-        )  # fmt: skip
-    for dump in answer:
-        _rename(dump, lambda path: place.named(path[len(_POINT) :]))
-    return list(answer)
+    return host.apart(listed, _DEEP if request.deep else _LIST + _MOUNT * len(ways))
 
 
 def _rename(dump: Dict[str, Any], named: Callable[[str], str]) -> None:
@@ -168,7 +179,7 @@ def _ways(host: Any, conf: Any) -> List[List[str]]:
     if not device or not host.device_number(device):
         raise fail("There is no block device %s on this host, so the dumps on it cannot be looked at." % shown(location),
                    "`blkid` and `lsblk` list the devices of this host.", kind, location)  # fmt: skip
-    options = [_SAFE] + (["norecovery"] if kind in _JOURNALED else []) + _subvolume(host, kind, device)
+    options = [_SAFE] + ([_NO_REPLAY] if kind in _JOURNALED else []) + _subvolume(host, kind, device)
     return [["-t", kind, "-o", ",".join(options), device]]
 
 
@@ -229,7 +240,9 @@ def _asked(
 
 
 def _refused(conf: Any, server: ssh.Server, answer: Any, plain: bool) -> KdumpError:
-    said = shown(" ".join((answer.err or answer.out).split()), 300) or "exit code %d" % answer.rc
+    # A server whose key has changed is told with a banner of many lines; the last ones say what that means.
+    lines = [line.strip() for line in (answer.err or answer.out).split("\n") if line.strip()]
+    said = shown(" ".join(lines[-2:]), 300) or "exit code %d" % answer.rc
     where = "%s@%s" % (server.user, server.name)
     if answer.rc in (255, -1):
         message = "The dump server %s cannot be reached by ssh, as a crash would have to: %s." % (

@@ -213,7 +213,9 @@ def test_an_end_of_long_ago_is_not_the_last_one(host):
     assert evidence.last_end(host) is None
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b'{"boot_id": 1}', b'{"boot_id": "x", "began": "y"}', b"\xff", b"[" * 5000])
+@pytest.mark.parametrize(
+    "text", [b"", b"[]", b'{"boot_id": 1}', b'{"boot_id": "x", "began": "y"}', b"\xff", b"[" * 5000]
+)
 def test_files_that_were_cut_or_changed_are_as_none(host, text):
     for path in (layout.BOOT, layout.LAST_END, layout.ENDED):
         host.put(path, text)
