@@ -48,7 +48,7 @@ def of(given: Dict[str, Any]) -> Settings:
     for name, value in given.items():
         if name not in Settings._fields:
             problems.append(Problem("There is no setting %s." % shown(name), "Remove it.", name, shown(str(value))))
-        elif name != "root" and (type(value) is not int or not (name in ("connections", "idle")) <= value <= _MOST):
+        elif name != "root" and not _is_number(value, name in ("connections", "idle")):
             problems.append(Problem(
                 "%s is %s, and is to be a whole number%s." % (
                     name, shown(str(value)), " from 1 on" if name in ("connections", "idle") else " that is not negative",
@@ -57,6 +57,10 @@ def of(given: Dict[str, Any]) -> Settings:
     if problems:
         raise KdumpError(problems)
     return Settings(**dict(given, root=str(root).rstrip("/")))
+
+
+def _is_number(value: Any, positive: bool) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and positive <= value <= _MOST
 
 
 def text(settings: Settings) -> str:
