@@ -178,7 +178,8 @@ def report(status: Status) -> Dict[str, Any]:
     return {
         "readiness": status.verdict.readiness,
         "reasons": [problem.as_dict() for problem in status.verdict.reasons],
-        "warnings": [str(problem) for problem in status.verdict.warnings + status.losses],
+        "warnings": [str(problem) for problem in status.verdict.warnings + status.losses]
+        + (status.image.warnings if status.image else []),
         "errors": [problem.as_dict() for problem in status.errors],
         "engine": status.engine,
         "packages_missing": status.packages_missing,

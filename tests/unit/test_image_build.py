@@ -395,8 +395,8 @@ def test_a_root_that_cannot_be_reached_is_a_warning_where_the_target_can(two_dis
     outcome = {}
     build.decide(two_disks.host, RELEASE, conf_of("path /dump/x\n"), {}, outcome=outcome).apply(two_disks.host)
     assert build.report(two_disks.host, RELEASE, outcome)["warnings"] == [str(recipe.warnings[0])]
-    _manifest, files = built(two_disks, "path /dump/x\n")
-    assert settings_of(files, "dump")["report_at"] == ""
+    manifest, files = built(two_disks, "path /dump/x\n")
+    assert settings_of(files, "dump")["report_at"] == "" and manifest.warnings == [str(recipe.warnings[0])]
     assert "overlay" in message(two_disks, "path /dump/x\nfailure_action dump_to_rootfs\n")
 
 

@@ -269,6 +269,14 @@ def test_what_the_native_engine_passes_over_is_a_warning(tmp_path, digest):
     assert [text for text in look(host)["warnings"] if "dracut_args: --xz has no effect" in text]
 
 
+def test_what_the_image_may_lack_is_a_warning(tmp_path, digest):
+    host = Guest(tmp_path)
+    arm(host, digest)
+    path = host.image()[:-4] + ".json"
+    host.write(path, json.dumps(dict(json.loads(host.read_text(path)), warnings=["No report can be left."])).encode())
+    assert "No report can be left." in look(host)["warnings"]
+
+
 def test_for_absent_what_would_be_set_is_told_and_nothing_else_is_judged(tmp_path, digest):
     found = expect(Guest(tmp_path), state="absent", conf={"nonsense": 1}, nr_cpus=2, triggers={"no.such": "thing"})
     assert found.differs == [] and sorted(found.settings) == ["KDUMP_COMMANDLINE_APPEND", "KDUMP_COMMANDLINE_REMOVE"]

@@ -12,7 +12,6 @@ from ..problems import KdumpError, Missing, Problem
 from . import collector, contents, cpio, kernel, kmod, parts, plan_file, storage, store, target
 
 FORMAT = 2  # of the digest: a change here builds every image anew
-_FAILED = layout.STATE_DIR + "/failed"  # where /init reports failures
 _EMPTY = ("dev", "etc/kdump", "kdump", "proc", "run", "sys", "tmp", "usr/bin", "usr/lib/kdump", "usr/sbin", "var")
 _LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64", "etc/mtab": "/proc/self/mounts"}
 _DEVICES = (("dev/console", 5, 1), ("dev/null", 1, 3), ("dev/kmsg", 1, 11))
@@ -99,7 +98,7 @@ def build(host: Any, recipe: Recipe) -> store.Manifest:
     manifest = store.Manifest(
         recipe.release, recipe.kernel, recipe.kernel_sha256, recipe.digest, hashlib.sha256(data).hexdigest(), len(data),
         round(host.monotonic() - started, 2), recipe.target.manifest, _manifest_inputs(recipe),
-        store.image_path(recipe.release, recipe.digest), len(archive),
+        store.image_path(recipe.release, recipe.digest), len(archive), [str(problem) for problem in recipe.warnings],
     )  # fmt: skip
     store.save(host, manifest, data)
     return manifest
@@ -186,11 +185,11 @@ def _report_target(
 ) -> Tuple[Optional[target.Target], List[Problem]]:
     """Where the host itself will find what went wrong; where that cannot be, a warning and no error."""
     try:
-        report = target.of_path(host, _FAILED, dict(settings))
+        report = target.of_path(host, layout.FAILED, dict(settings))
     except KdumpError as error:
         return None, [_no_report(error.problems[0].message)]
     if report.network is not None and report.network != dump.network:
-        return None, [_no_report("The directory %s lies on a server." % _FAILED)]
+        return None, [_no_report("The directory %s lies on a server." % layout.FAILED)]
     return report, []
 
 

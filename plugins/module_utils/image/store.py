@@ -31,6 +31,7 @@ class Manifest(NamedTuple):
     inputs: List[Dict[str, str]]
     path: str
     unpacked: int = 0  # bytes that the image takes in the capture kernel; 0 unknown
+    warnings: List[str] = []  # what a crash may lack all the same, as it was when the image was built
 
 
 def image_path(release: str, digest: str) -> str:
