@@ -14,7 +14,7 @@ import os
 import sys
 import syslog
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional
 
 from . import dumps, receiver_commands, receiver_retention, receiver_scp, receiver_settings, receiver_sftp
 from ._host import inbox as inboxes
@@ -249,17 +249,8 @@ def _inbox(root: str, name: str) -> inboxes.Inbox:
 
 
 def _listed(directory: str, deep: bool, marker: str) -> str:
-    """JSON: dumps.newest, and `marked`, whether the kernel's log holds the marker."""
-    host = Host()
-    found: List[Dict[str, Any]] = dumps.newest(host, directory, _LISTED)
-    for dump in found:
-        log = dumps.log(host, dump["directory"])
-        dump["marked"] = bool(marker and log) and marker in dumps.tail(host, log)
-        if deep and dump["path"]:
-            with host.open(dump["path"]) as file:
-                info = inspect(file, dump["bytes"], True)
-            dump.update(verdict=info.verdict, problems=info.problems)
-    return json.dumps(found, sort_keys=True)
+    """JSON of dumps.listed."""
+    return json.dumps(dumps.listed(Host(), directory, _LISTED, marker, deep), sort_keys=True)
 
 
 def _is_whole(host: Host, folder: str, names: List[str]) -> bool:
