@@ -249,7 +249,6 @@ def _inbox(root: str, name: str) -> inboxes.Inbox:
 
 
 def _listed(directory: str, deep: bool, marker: str) -> str:
-    """JSON of dumps.listed."""
     return json.dumps(dumps.listed(Host(), directory, _LISTED, marker, deep), sort_keys=True)
 
 
