@@ -255,6 +255,36 @@ def test_the_root_of_the_target_has_one_slash(name, functions, tmp_path):
     assert rc == 0 and out.strip() == "%s/kdump/127.0.0.1-now" % tmp_path
 
 
+SAID = [
+    # what a program wrote, what it comes to
+    (b"Host key verification failed.\r\n", "Host key verification failed."),
+    (b"Copying data : [ 10.0 %] -\rCopying data : [ 12.0 %] \\\rwrite_buffer: No space left on device\nmakedumpfile Failed.\n",
+     "write_buffer: No space left on device"),
+    (b"dd: error writing 'x': No space left on device\n3+0 records in\n2+1 records out\n1536 bytes (1.5 kB, 1.5 KiB) copied, 1 s\n",
+     "dd: error writing 'x': No space left on device"),
+    (b"mount: wrong fs type\n       dmesg(1) may have more information after failed mount system call.\n", "mount: wrong fs type"),
+    (b"", "no reason given"),
+    (b"100 %\r\n\n", "no reason given"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("written, said", SAID)
+def test_the_sentence_that_tells_why(name, functions, tmp_path, written, said):
+    (tmp_path / "log").write_bytes(written)
+    assert run(name, functions, 'said_in %s/log; echo "$said"' % tmp_path) == (0, said + "\n")
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("text", ['a "quoted" \\ word', "a\x01b\rc", "gr\u00fc\u00dfe", "", "x" * 300, "\x7f\x01"])
+def test_any_text_becomes_json(name, functions, tmp_path, text):
+    (tmp_path / "text").write_text(text, encoding="utf-8")
+    rc, out = run(name, functions, 'read -r text < %s/text; quote "$text"; printf \'"%%s"\' "$quoted"' % tmp_path)
+    read = json.loads(out)
+    plain = [char for char in text if " " <= char <= "~"]
+    assert rc == 0 and [char for char in read if char != "?"] == plain and all(" " <= char <= "~" for char in read)
+
+
 SHARES = [
     # versions, those that the server has, the calls of mount
     ("vers=4.2 vers=3", "vers=3", ["rw,addr=A,vers=4.2", "rw,addr=A,vers=3"]),

@@ -25,6 +25,7 @@ _HEAD = r"""#!/bin/sh
 # The capture kernel's only process: save /proc/vmcore, say what happened, restart.
 # shellcheck disable=SC2317 # some functions are called by until_found, which shellcheck does not see
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
+export LC_ALL=C
 umask 077
 # A kernel that has no working console starts its first process without open files: the vmcore would be opened as the
 # standard output of the program that writes it.

@@ -41,9 +41,11 @@ phase() {
 said_in() {
     said=
     while read -r line || [ -n "$line" ]; do
+        # ssh ends its lines with a carriage return as well; makedumpfile writes one after each per cent.
+        case $line in *[[:cntrl:]]) line=${line%?} ;; esac
+        line=${line##*[[:cntrl:]]}
         case $line in
-            '' | *%* | 'makedumpfile Failed'* | *records\ in | *records\ out | *'bytes '*copied*) ;;
-            *[[:cntrl:]]) said=${line%?} ;; # ssh ends its lines with a carriage return as well
+            '' | *%* | 'makedumpfile Failed'* | *'dmesg(1) may'* | *records\ in | *records\ out | *'bytes '*copied*) ;;
             *) said=$line ;;
         esac
     done 2> /dev/null < "$1"
