@@ -206,3 +206,53 @@ def test_addresses_keep_their_order_from_one_lookup_to_the_next(monkeypatch):
     ]
     monkeypatch.setattr("socket.getaddrinfo", lambda *_words, **_options: entries)
     assert Host().resolve("server") == ["192.0.2.1", "192.0.2.9", "2001:db8::2"]
+
+
+# --- what is large, and what is for oneself alone --------------------------------------------------------------------
+def test_a_large_file_is_written_in_pieces_and_renamed(host, tmp_path):
+    host.make_directories("/var/crash")
+    host.write_pieces("/var/crash/vmcore-incomplete", (bytes([n]) * 1000 for n in range(3)))
+    host.rename("/var/crash/vmcore-incomplete", "/var/crash/vmcore")
+    assert host.read("/var/crash/vmcore") == b"".join(bytes([n]) * 1000 for n in range(3))
+    assert host.listdir("/var/crash") == ["vmcore"]
+    assert (tmp_path / "var/crash/vmcore").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_beginning_of_a_device_is_overwritten_and_none_is_made(host):
+    host.write("/dev/vdb", b"x" * 10)
+    host.overwrite("/dev/vdb", bytes(4))
+    assert host.read("/dev/vdb") == bytes(4) + b"x" * 6
+    with pytest.raises(FileNotFoundError):
+        host.overwrite("/dev/vdc", bytes(4))
+
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root has mounts of its own")
+
+
+@root_only
+def test_a_process_apart_answers_fails_or_is_ended(host):
+    assert host.apart(lambda: {"bytes that are no UTF-8": "\udcff"}, 30) == {"bytes that are no UTF-8": "\udcff"}
+    with pytest.raises(FileNotFoundError, match="/no/such"):
+        host.apart(lambda: os.listdir("/no/such"), 30)
+    with pytest.raises(OSError, match="ValueError: no number"):
+        host.apart(refuse_a_number, 30)
+    started = time.monotonic()
+    with pytest.raises(OSError, match="did not end"):
+        host.apart(lambda: time.sleep(60), 0.3)
+    assert time.monotonic() - started < 20
+
+
+def refuse_a_number():
+    raise ValueError("no number")
+
+
+@root_only
+def test_what_is_mounted_apart_is_seen_there_alone(host, tmp_path):
+    point = str(tmp_path)
+
+    def mount():
+        done = host.run(["mount", "-t", "tmpfs", "none", point])
+        return [done.rc, done.err, os.path.ismount(point)]
+
+    assert host.apart(mount, 60) == [0, "", True]
+    assert not os.path.ismount(point)

@@ -167,3 +167,47 @@ def test_a_path_that_cannot_be_shown_does_not_end_the_arming(monkeypatch, encodi
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding=encoding, errors="strict"))
     program._say("create the directory /srv/caf\udce9 caf\u00e9")
     assert out.getvalue().startswith(b"vmcore.kdump: create the directory /srv/caf\\udce9 caf")
+
+
+# --- servers -------------------------------------------------------------------------------------------------------
+class Network:
+    """Whether there is a way to the server: from the second `since` on."""
+
+    def __init__(self, host, monkeypatch, since):
+        self.clock, self.since = 0.0, since
+        host.put("/etc/kdump.conf", b"ssh kdump@dumps\n")
+        monkeypatch.setattr(host, "sleep", self.sleep, raising=False)
+        monkeypatch.setattr(host, "monotonic", lambda: self.clock)
+        monkeypatch.setattr(program.servers, "has_way", lambda host, name: self.clock >= self.since)
+
+    def sleep(self, seconds):
+        self.clock += seconds
+
+
+def test_arm_waits_for_the_way_to_a_server(host, builder, monkeypatch, capsys):
+    network = Network(host, monkeypatch, since=7)
+    assert program.main(["arm"], host) == 0
+    assert network.clock == 7 and "waiting for the way to dumps" in capsys.readouterr().out
+
+
+def test_where_the_network_does_not_come_the_last_good_image_is_loaded(host, builder, monkeypatch, capsys):
+    old = host.image("old")
+    builder.broken = True
+    network = Network(host, monkeypatch, since=1e9)
+    assert program.main(["arm"], host) == 0
+    said = capsys.readouterr()
+    assert network.clock == 60 and "no way to dumps after 60 seconds" in said.out and "OLDER" in said.err
+    assert kexec.loaded(host).initrd == old
+
+
+def test_a_local_target_waits_for_nothing(host, builder, monkeypatch):
+    network = Network(host, monkeypatch, since=1e9)
+    host.put("/etc/kdump.conf", b"path /var/crash\n")
+    assert program.main(["arm"], host) == 0 and network.clock == 0
+
+
+def test_begin_keeps_how_the_last_boot_ended(host, capsys):
+    for boot_id, warned in ((b"one", False), (b"one", False), (b"two", True)):
+        host.put("/proc/sys/kernel/random/boot_id", boot_id + b"\n")
+        assert program.main(["begin"], host) == 0
+        assert ("ended without a shutdown" in capsys.readouterr().out) == warned

@@ -12,11 +12,13 @@ from kexec_host import RELEASE, KexecHost
 from ansible_collections.vmcore.kdump.plugins.module_utils import (
     boot,
     engine,
+    evidence,
     expectation,
     kexec,
     layout,
     proof,
     readiness,
+    remote_dumps,
     status,
     sysconfig,
     wishes,
@@ -24,7 +26,7 @@ from ansible_collections.vmcore.kdump.plugins.module_utils import (
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils.bootloader import grub
 from ansible_collections.vmcore.kdump.plugins.module_utils.image import build
-from ansible_collections.vmcore.kdump.plugins.module_utils.plan import Step
+from ansible_collections.vmcore.kdump.plugins.module_utils.plan import Plan, Step
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Missing, Parts, Problem, fail
 
 GRUB_CFG = """\
@@ -359,6 +361,75 @@ def test_what_another_engine_has_loaded_is_named(tmp_path, digest, monkeypatch):
     found = look(host)
     assert (found["readiness"], found["loaded"], found["loaded_by"]) == ("unprotected", None, "kdumpctl")
     assert "kdumpctl has loaded the capture kernel, and native is wanted" in found["reasons"][0]["message"]
+
+
+def test_disabled_unloads_what_another_engine_has_loaded(tmp_path, digest, monkeypatch):
+    host = Guest(tmp_path)
+    arm(host, digest)
+    other = Other(False)
+    monkeypatch.setitem(engine.DRIVERS, "kdumpctl", other)
+    monkeypatch.setattr(other, "boot_plan", lambda host, state, **how: Plan([]), raising=False)
+    engine.boot_plan(host, "kdumpctl", "disabled", python="/usr/bin/python3").apply(host)
+    assert not kexec.is_loaded(host) and not boot.is_enabled(host), "native had loaded it"
+    assert not engine.boot_plan(host, "kdumpctl", "disabled", python="/usr/bin/python3").changed
+    asked = []
+    monkeypatch.setattr(other, "boot_plan", lambda host, state, **how: asked.append(state) or Plan([]))
+    other.is_loaded = object()
+    engine.boot_plan(host, "native", "disabled", python="/usr/bin/python3")
+    assert asked == ["disabled"], "it unloads what it has loaded itself"
+
+
+# --- what is left of crashes ---------------------------------------------------------------------------------------
+def crashed(host):
+    """A boot that was ended by a crash, and the one after it."""
+    for boot_id in (b"boot-1", b"boot-2"):
+        host.put("/proc/sys/kernel/random/boot_id", boot_id + b"\n")
+        evidence.begin(host)
+
+
+def test_a_failure_is_a_warning_and_a_loss_and_no_reason(tmp_path, digest):
+    host = Guest(tmp_path)
+    arm(host, digest)
+    host.put(layout.FAILED + "/2026-11-24-10:30:00/kexec-dmesg.log", b"x")
+    os.utime(host.path(layout.FAILED + "/2026-11-24-10:30:00/kexec-dmesg.log"), (1763999999, 1763999999))
+    found = look(host)
+    assert found["readiness"] == "armed" and len(found["losses"]) == 1 and found["losses"][0] in found["warnings"]
+    assert [failure["time"] for failure in found["failures"]] == ["2025-11-24T15:59:59Z"]
+
+
+def test_a_boot_that_left_nothing_is_told(tmp_path, digest):
+    host = Guest(tmp_path)
+    arm(host, digest)
+    crashed(host)
+    found = look(host)
+    assert found["last_end"] == {"clean": False, "boot_id": "boot-1", "at": "2025-11-24T16:00:00Z"}
+    assert "left no dump and no report" in found["losses"][0] and found["readiness"] == "armed"
+
+
+@pytest.mark.parametrize("suspect", [False, True])
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_server_is_asked_on_request_and_after_what_may_have_been_a_crash(
+    tmp_path, digest, monkeypatch, remote, suspect
+):
+    host = Guest(tmp_path)
+    arm(host, digest)
+    host.put(layout.CONF, b"ssh kdump@dumps\n")
+    asked = []
+
+    def answer(host, conf, place, request):
+        asked.append(place.label)
+        raise fail("The dump server kdump@dumps cannot be reached by ssh.", "Mend the login.")
+
+    monkeypatch.setattr(remote_dumps, "look", answer)
+    if suspect:
+        crashed(host)
+    found = status.report(status.observe(host, "native", 5, remote))
+    assert (asked == ["kdump@dumps"]) == (remote or suspect)
+    assert found["target"]["where"] == "kdump@dumps:/var/crash" and not found["target"]["looked"]
+    assert found["target"]["directory"] is found["target"]["free_bytes"] is None
+    assert found["readiness"] != "unprotected", "free space that is not known is no reason"
+    assert ("cannot be reached" in json.dumps(found["errors"])) == (remote or suspect)
+    assert ("could not be seen" in " ".join(found["losses"])) == suspect
 
 
 DIFFERENCES = {
