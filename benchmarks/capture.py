@@ -14,19 +14,16 @@ one shared, emulated machine.
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 import tempfile
 import time
 from typing import Dict, List, Optional
 
-from lab import collection, guest
+from lab import collection, guest, panic
 from lab.common import say, stage
 
 NAME = "benchmark"
 RESERVATIONS = ("96M", "128M", "192M")
-RESTART_SECONDS = 300
-PANIC = b"Kernel panic - not syncing"
 
 
 def shell(machine: guest.Guest, command: str, check: bool = True) -> str:
@@ -40,30 +37,11 @@ def reboot(machine: guest.Guest) -> None:
 
 
 def crash(machine: guest.Guest) -> Optional[float]:
-    """Seconds from the panic to the machine's restart; None where it never restarted by itself (it is then reset)."""
+    """Seconds from the panic to the machine's restart; None where it never restarted by itself."""
     before = guest.boot_id(machine)
-    events = ["virsh", "--connect", "qemu:///system", "event", "--domain", machine.domain, "--event", "reboot"]
-    seen = machine.console.stat().st_size
-    with subprocess.Popen([*events, "--timeout", str(RESTART_SECONDS)], stdout=subprocess.PIPE) as event:
-        shell(machine, "nohup sh -c 'sleep 1; echo c > /proc/sysrq-trigger' > /dev/null 2>&1 &", check=False)
-        panicked = wait_for_panic(machine, seen)
-        event.communicate()
-        seconds = time.monotonic() - panicked
-    if event.returncode != 0:
-        guest.virsh("reset", machine.domain)
-    guest.wait_for_reboot(machine, before)
-    return seconds if event.returncode == 0 else None
-
-
-def wait_for_panic(machine: guest.Guest, offset: int) -> float:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with open(machine.console, "rb") as console:
-            console.seek(offset)
-            if PANIC in console.read():
-                return time.monotonic()
-        time.sleep(0.05)
-    raise SystemExit(f"{NAME} did not panic:\n{guest.tail(machine)}")
+    end = panic.crash(machine)
+    panic.back(machine, before, end)
+    return end.seconds if end.how == "reboot" else None
 
 
 def arrived(machine: guest.Guest, pattern: str) -> int:

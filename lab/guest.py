@@ -203,7 +203,7 @@ def set_addresses(guest: Guest) -> None:
             ssh(guest, f"printf '{text}' > /etc/systemd/network/70-lan{number}.network")
             awaited += addresses.split(",")
     is_there = " && ".join(f"ip -o address show -tentative | grep -qF ' {address} '" for address in awaited)
-    ssh(guest, f"networkctl reload && timeout 60 sh -c \"until {is_there}; do sleep 0.5; done\"")
+    ssh(guest, f'networkctl reload && timeout 60 sh -c "until {is_there}; do sleep 0.5; done"')
 
 
 def up(

@@ -13,7 +13,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from lab import collection, guest  # noqa: E402
+from lab import collection, guest, panic  # noqa: E402
 from lab.common import LabError  # noqa: E402
 
 ARMING_SECONDS = 180
@@ -27,8 +27,15 @@ class Host:
         self.name = name
         self.executed_file = ansible.inventory.with_suffix(".executed")
 
+    @property
+    def guest(self):
+        return guest.find(self.name)
+
     def ssh(self, command, check=True):
-        return guest.ssh(guest.find(self.name), command, check=check).stdout.strip()
+        return guest.ssh(self.guest, command, check=check).stdout.strip()
+
+    def boot_id(self):
+        return guest.boot_id(self.guest)
 
     def module(self, name, **parameters):
         return self.ansible.module(self.name, f"vmcore.kdump.{name}", **parameters)
@@ -38,7 +45,7 @@ class Host:
 
     def converge(self, *argv, **variables):
         """Runs playbook kdump; returns what the callback `executed` wrote."""
-        variables = {"kdump_reboot_ok": True, "kdump_crashkernel": "96M", **variables}
+        variables = {"kdump_hosts": self.name, "kdump_reboot_ok": True, "kdump_crashkernel": "96M", **variables}
         self.executed_file.unlink(missing_ok=True)
         self.ansible.playbook(
             "vmcore.kdump.kdump", "-e", json.dumps(variables), *argv,
@@ -51,8 +58,13 @@ class Host:
         return json.loads(self.executed_file.read_text())
 
     def crash(self, engine="auto"):
-        """Runs playbook crash_test, which fails unless a whole vmcore arrives; returns the proof."""
-        self.ansible.playbook("vmcore.kdump.crash_test", "-e", f"kdump_crash_test=true kdump_engine={engine}")
+        """Runs playbook crash_test, which fails unless a whole vmcore arrives; returns the proof.
+
+        `end` is how the capture kernel ended, and when.
+        """
+        variables = f"kdump_hosts={self.name} kdump_crash_test=true kdump_engine={engine}"
+        argv = ["vmcore.kdump.crash_test", "-e", variables]
+        self.end = panic.crash(self.guest, lambda: self.ansible.playbook(*argv))
         state = self.info(engine=engine)
         assert state["readiness"] == "proven", state["reasons"]
         return state["proof"]
@@ -89,22 +101,34 @@ def installed(programs, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def host(request, installed):
-    """A fresh guest for a module of tests, which use it one after another: GUEST names it, DISKS are its empty disks.
+def new_host(request, installed):
+    """Makes fresh guests, which are taken away after the module's tests.
 
-    VMCORE_KDUMP_KEEP_GUEST=yes neither makes it fresh nor takes it away, for work on a single test.
+    VMCORE_KDUMP_KEEP_GUEST=yes neither makes them fresh nor takes them away, for work on a single test.
     """
-    name = request.module.GUEST
     keep = os.environ.get("VMCORE_KDUMP_KEEP_GUEST") == "yes"
-    if not keep:
-        guest.down(name)
-    suite = os.environ.get("VMCORE_KDUMP_SUITE", "trixie")
-    one = guest.up(name, suite, memory=2048, cpus=2, disks=request.module.DISKS, port=0)
-    ansible = installed._replace(inventory=installed.inventory.with_name(f"{name}.yml"))
-    ansible.inventory.write_text(guest.inventory([one]))
-    yield Host(ansible, name)
-    if not keep:
-        guest.down(name)
+    made = []
+    inventory = installed.inventory.with_name(f"{request.module.GUEST}.yml")  # all of them
+
+    def make(name, memory=2048, cpus=2, disks=(), cards=()):
+        if not keep:
+            guest.down(name)
+        suite = os.environ.get("VMCORE_KDUMP_SUITE", "trixie")
+        one = guest.up(name, suite, memory, cpus, list(disks), 0, cards=list(cards))
+        made.append(one)
+        inventory.write_text(guest.inventory(made))
+        return Host(installed._replace(inventory=inventory), name)
+
+    yield make
+    for one in made:
+        if not keep:
+            guest.down(one.name)
+
+
+@pytest.fixture(scope="module")
+def host(request, new_host):
+    """A guest for a module of tests, which use it one after another: GUEST names it, DISKS are its empty disks."""
+    return new_host(request.module.GUEST, disks=request.module.DISKS, cards=getattr(request.module, "CARDS", ()))
 
 
 @pytest.fixture

@@ -1,0 +1,115 @@
+# Copyright: the vmcore.kdump authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Every kind of dump target, crashed for real; and what goes wrong there. The tables are molecule/resources/*.yml.
+
+A client guest, and a server guest made by role server. Each test stands by itself: kdump.conf is removed before it.
+"""
+
+import json
+import os
+import pathlib
+
+import pytest
+import yaml
+
+from lab import panic
+
+GUEST = "vm-client"
+SERVER = "vm-server"
+DISKS = ["1G"] * 3
+CARDS = ["192.0.2.2/24,2001:db8::2/64"]
+RESOURCES = pathlib.Path(__file__).resolve().parents[2] / "molecule/resources"
+TABLE = yaml.safe_load((RESOURCES / "targets.yml").read_text())
+FAULTS = yaml.safe_load((RESOURCES / "faults.yml").read_text())["faults"]
+ARRIVED = "/srv/vmcore-kdump"
+ALL = os.environ.get("VMCORE_KDUMP_ALL") == "yes"
+
+long = pytest.mark.skipif(not ALL, reason="`make test-all` runs it")
+
+
+@pytest.fixture(scope="module")
+def server(new_host):
+    """The dump server, made by role server. Its sshd on the segment is not the one that the lab comes in by."""
+    one = new_host(SERVER, memory=768, cpus=1, cards=["192.0.2.1/24,2001:db8::1/64"])
+    one.ssh(RESOURCES.joinpath("server.sh").read_text())
+    variables = {"kdump_server_hosts": SERVER, **TABLE["server_variables"]}
+    one.ansible.playbook("vmcore.kdump.server", "-e", json.dumps(variables), ANSIBLE_PIPELINING="true")
+    return one
+
+
+def arm(host, server, target, **variables):
+    """Converges the client to a row of targets.yml."""
+    row = TABLE["targets"][target]
+    host.ssh("rm -f /etc/kdump.conf\nexport DEBIAN_FRONTEND=noninteractive\n" + row.get("prepare", "true"))
+    variables = {**TABLE["all_rows"], **row.get("variables", {}), **variables}
+    executed = host.converge(server=server.name, **variables)
+    assert host.info()["readiness"] in ("armed", "proven", "stale")
+    return executed
+
+
+def arrived(server):
+    """What lies on the server, by path."""
+    return {dump["path"]: dump for dump in server.module("vmcore_info", paths=[ARRIVED], server=True)["vmcores"]}
+
+
+@pytest.mark.parametrize(
+    "target", [pytest.param(name, marks=() if row.get("every_run") else long) for name, row in TABLE["targets"].items()]
+)
+def test_a_vmcore_arrives_by(host, server, target, record_property):
+    arm(host, server, target)
+    before = arrived(server)
+    proof = host.crash()
+    assert proof["verdict"] == "complete"
+    state = host.info()
+    figures = {"panic to restart": host.end.seconds, "captured": proof["seconds_to_capture"],
+               "away": proof["seconds_unreachable"], "image": state["image"]["bytes"]}  # fmt: skip
+    print(f"\n{target}: {figures}")
+    record_property("figures", json.dumps(figures))
+    if TABLE["targets"][target].get("server"):
+        new = [dump for path, dump in arrived(server).items() if path not in before]
+        assert [dump["verdict"] for dump in new] == ["complete"], new
+        deep = server.module("vmcore_info", paths=[new[0]["path"]], deep=True)["vmcores"][0]
+        assert (deep["verdict"], deep["problems"]) == ("complete", [])
+
+
+@long
+def test_a_rotated_host_key_is_repaired_by_the_next_converge(host, server):
+    arm(host, server, "ssh")
+    server.ssh("rotate-host-key")
+    executed = arm(host, server, "ssh")
+    assert "Build the capture image" in [entry["task"] for entry in executed if entry["changed"]]
+    assert host.crash()["verdict"] == "complete"
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=() if row.get("every_run") else long) for name, row in FAULTS.items()]
+)
+def test_a_failure_is_never_silent(host, server, fault):
+    row = FAULTS[fault]
+    machines = {"client": host, "server": server}
+    host.ssh(row.get("prepare", "true"))
+    arm(host, server, row["target"], **row.get("variables", {}))
+    dumps = host.ssh("ls -d /var/crash/* 2>/dev/null; true").splitlines()
+    known = [failure["directory"] for failure in host.info(remote=True)["failures"]]
+    boot_id = host.boot_id()
+    for name, command in row.get("break", {}).items():
+        machines[name].ssh(command)
+    try:
+        end = panic.crash(host.guest)
+        assert end.how == row["end"], end.console[-4000:]
+        assert row["message"] in end.console
+    finally:
+        panic.back(host.guest, boot_id, end)
+        for name, command in row.get("mend", {}).items():
+            machines[name].ssh(command)
+    state = host.info(remote=True)
+    told = [failure for failure in state["failures"] if failure["directory"] not in known]
+    assert any(row["message"] in failure["message"] for failure in told), state["failures"]
+    if row["report"] == "root":
+        new = [path for path in host.ssh("ls -d /var/crash/*").splitlines() if path not in dumps]
+        dump = host.module("vmcore_info", paths=[f"{new[0]}/vmcore"], deep=True)["vmcores"][0]
+        assert (dump["verdict"], dump["problems"]) == ("complete", [])
+    elif row["report"] == "host":
+        files = host.ssh(f"ls {told[0]['directory']}").split()
+        assert {"capture.json", "kexec-dmesg.log", "vmcore-dmesg.txt"} <= set(files)
+        assert "sysrq" in host.ssh(f"cat {told[0]['directory']}/vmcore-dmesg.txt")
