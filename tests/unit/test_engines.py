@@ -266,6 +266,11 @@ def test_what_linux_system_roles_variables_mean_to_kdumpctl(host):
         judge(host, "kdumpctl", conf=wanted, crashkernel="256M")
     with pytest.raises(KdumpError, match="dracut_args: the native engine does not know what to do with --add"):
         judge(host, "native", conf=dict(wanted, dracut_args="--add nfs"))
+    with pytest.raises(KdumpError, match="overwrite"):  # kdumpctl is beside
+        judge(host, "native", conf=wanted, crashkernel="256M")
+    host.remove("/usr/bin/kdumpctl")
+    del wanted["dracut_args"]
+    judge(host, "native", conf=wanted, crashkernel="256M")
 
 
 def test_a_reservation_of_ones_own_lasts_and_absent_takes_back_what_that_took(host):

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 import gzip
 
+import image_host
 import pytest
 
-import image_host
 from ansible_collections.vmcore.kdump.plugins.module_utils.image import firmware, kmod
 
 MODULE = b"\x7fELF...\0license=GPL\0firmware=bnx2/one.fw\0firmware=bnx2/two.fw\0author=x\0"

@@ -276,9 +276,6 @@ def _refused(name: str, value: str) -> Iterator[Problem]:
     elif name == "core_collector" and value.startswith("/"):
         why = "it takes the makedumpfile in its path"
         hint = "Write `makedumpfile` without a directory, or set kdump_engine: native."
-    elif name == "auto_reset_crashkernel" and value.lower() not in ("no", "false"):
-        why = "it replaces no reservation by itself"
-        hint = "Set it to false or remove it; kdump_crashkernel auto gives what is recommended."
     if why:
         message = "kdump-tools has nothing for `%s`: %s." % (shown(what), why)
         yield Problem(message, hint, name, shown(value))

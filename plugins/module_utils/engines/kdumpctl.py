@@ -132,7 +132,7 @@ def _default(host: Any) -> Optional[crashkernel.Crashkernel]:
 
 def expected(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Any]:
     """The arguments go on top of what the file held before this collection wrote it: releases differ in their defaults."""
-    problems = _reset_problems(host, wanted)
+    problems = reset_problems(host, wanted)
     own = dict(wanted.get("sysconfig") or {})
     try:
         settings = wishes.sysconfig_settings(
@@ -143,7 +143,7 @@ def expected(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Any]:
     if problems:
         raise KdumpError(problems)
     asked = any(wanted.get(name) is not None for name in ("cmdline_append", "cmdline_remove", "nr_cpus"))
-    return {"path": SETTINGS, "settings": settings if asked else own, "conf": _reset_conf(host, wanted)}
+    return {"path": SETTINGS, "settings": settings if asked else own, "conf": reset_conf(host, wanted)}
 
 
 def _resets(wanted: Mapping[str, Any]) -> Any:
@@ -156,7 +156,7 @@ def _is_pinned(wanted: Mapping[str, Any]) -> bool:
     return wanted.get("crashkernel") not in (None, "", "auto")
 
 
-def _reset_conf(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Optional[str]]:
+def reset_conf(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Optional[str]]:
     """A reservation of one's own is kept from that. A kdumpctl without the directive (EL 8) resets nothing, and would
     refuse the whole file: there it is left out, as linux-system-roles.kdump does."""
     parser, resets = host.read_text("/usr/bin/kdumpctl", ""), _resets(wanted)
@@ -165,9 +165,10 @@ def _reset_conf(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Optional[str]
     return {_RESET: "no"} if parser and resets is None and _is_pinned(wanted) else {}
 
 
-def _reset_problems(host: Any, wanted: Mapping[str, Any]) -> List[Problem]:
+def reset_problems(host: Any, wanted: Mapping[str, Any]) -> List[Problem]:
+    """A reservation of one's own that kdumpctl is told to overwrite; also where another engine captures."""
     pinned, resets = wanted.get("crashkernel"), _resets(wanted)
-    harmless = resets is None or str(resets).lower() in ("no", "false") or _RESET in _reset_conf(host, wanted)
+    harmless = resets is None or str(resets).lower() in ("no", "false") or _RESET in reset_conf(host, wanted)
     if harmless or not _is_pinned(wanted) or wanted.get("state") == "absent":
         return []
     return [Problem(

@@ -22,7 +22,7 @@ from .. import (
 )
 from ..image import build, store
 from ..plan import Plan, Step
-from ..problems import KdumpError, Parts, Problem
+from ..problems import KdumpError, Parts
 from . import kdumpctl
 from .driver import Configuration, Recommendation
 
@@ -119,18 +119,16 @@ def recommended(host: Any) -> Optional[Recommendation]:
 
 
 def expected(host: Any, wanted: Mapping[str, Any]) -> Dict[str, Any]:
+    """auto_reset_crashkernel has a meaning only for a kdumpctl beside, whose package acts by it whoever captures."""
     options = {conf_directives.canonical(str(name)): value for name, value in (wanted.get("conf") or {}).items()}
     words = options.get("dracut_args") or ""
     problems = conf_dracut.judge(" ".join(map(str, words)) if isinstance(words, list) else str(words)).problems
-    if str(options.get("auto_reset_crashkernel", "no")).lower() not in ("no", "false"):
-        problems.append(Problem(
-            "auto_reset_crashkernel (kdump_auto_reset_crashkernel) cannot be true with the native engine, which never "
-            "replaces a reservation by itself.",
-            "Set it to false or remove it; kdump_crashkernel auto gives what is recommended.", "auto_reset_crashkernel",
-        ))  # fmt: skip
+    beside = host.which("kdumpctl") is not None
+    problems += kdumpctl.reset_problems(host, wanted) if beside else []
     if problems:
         raise KdumpError(problems)
-    return {"path": SETTINGS, "settings": wishes.sysconfig_settings(host.kernel.machine, wanted)}
+    settings = wishes.sysconfig_settings(host.kernel.machine, wanted)
+    return {"path": SETTINGS, "settings": settings, "conf": kdumpctl.reset_conf(host, wanted) if beside else {}}
 
 
 def first_settings(host: Any) -> Dict[str, str]:
