@@ -3,6 +3,7 @@
 """How a host looks at dumps that do not lie in a directory of its own: with real file systems and a real sshd."""
 
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -253,5 +254,46 @@ def test_a_server_that_answers_something_else(tmp_path, answer):
     try:
         with pytest.raises(KdumpError, match="does not list its dumps"):
             ask(server, "/var/crash")
+    finally:
+        server.stop()
+
+
+# --- the module ----------------------------------------------------------------------------------------------------
+# Files of this machine, changed for one process and its children alone.
+APART = 'mount --bind "$1" /etc && shift && exec "$@"'
+
+
+@needs_sshd
+@pytest.mark.skipif(not IS_ROOT, reason="mounts")
+def test_the_module_brings_the_program_that_a_plain_server_is_sent(ansible, tmp_path):
+    server = SshServer(tmp_path)
+    server.start(["restrict " + server.public("web1")])
+    try:
+        put_dump(tmp_path / "crash", "127.0.0.1-2026-11-24-10:00:00")
+        etc = tmp_path / "etc"
+        shutil.copytree("/etc", str(etc), symlinks=True)
+        (etc / "ssh" / "ssh_config").write_text("Host dumps\n  Port %d\n" % server.port)
+        key = " ".join(server.public("server").split()[:2])
+        (etc / "ssh" / "ssh_known_hosts").write_text("[dumps]:%d %s\n" % (server.port, key))
+        (etc / "hosts").write_text("127.0.0.1 localhost dumps\n")
+        written = "ssh %s@dumps\nsshkey %s\npath %s\n" % (server.user, server.key_of("web1"), tmp_path / "crash")
+        (etc / "kdump.conf").write_text(written)
+        result = tmp_path / "result.json"
+        look = {"vmcore.kdump.info": {"engine": "native", "remote": True}, "register": "seen"}
+        keep = {"ansible.builtin.copy": {"content": "{{ seen | to_json }}", "dest": str(result), "mode": "0600"}}
+        play = {
+            "name": "Test",
+            "hosts": "localhost",
+            "connection": "local",
+            "gather_facts": False,
+            "tasks": [look, keep],
+        }
+        (tmp_path / "playbook.yml").write_text(json.dumps([play]))
+        argv = ["-m", "sh", "-c", APART, "sh", etc, "ansible-playbook", tmp_path / "playbook.yml"]
+        ansible.command("unshare", *argv)
+        seen = json.loads(result.read_text())
+        where = "%s@dumps:%s/crash" % (server.user, tmp_path)
+        assert (seen["target"]["where"], seen["target"]["looked"]) == (where, True), seen["errors"]
+        assert not [error for error in seen["errors"] if "server" in error["message"]], seen["errors"]
     finally:
         server.stop()
