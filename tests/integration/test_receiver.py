@@ -188,10 +188,9 @@ def test_hosts_do_not_see_each_other(server, folder):
     assert server.files("web2", name_of(folder)) == {"vmcore-incomplete": b"other"}
 
 
-HOSTILE = [
-    "", "cat /etc/passwd", "sh", "rm -rf %s", "cat %s/vmcore-incomplete", "dd if=%s/vmcore-incomplete", "ls %s", "scp -f %s/vmcore-incomplete",
-    "dd bs=512 of=%s/vmcore-incomplete; id", "mkdir -p %s/../../web2/10.0.0.1-2026-11-24-10:00:00", "touch $(id)", "tar x",
-    "rsync --server . %s", "mv %s/vmcore-incomplete /etc/cron.d/x", "rmdir %s", "dd bs=512 of=/root/.ssh/authorized_keys",
+HOSTILE = [  # some of those in tests/unit/test_receiver_commands.py
+    "", "cat %s/vmcore-incomplete", "scp -f %s/vmcore-incomplete", "dd bs=512 of=%s/vmcore-incomplete; id", "tar x",
+    "mv %s/vmcore-incomplete /etc/cron.d/x", "mkdir -p %s/../../web2/10.0.0.1-2026-11-24-10:00:00",
 ]  # fmt: skip
 
 

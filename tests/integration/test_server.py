@@ -138,6 +138,19 @@ def test_a_host_delivers_to_it_and_can_do_nothing_else(server):
     too_much = server.ssh("web1", f"dd of='{path}/kexec-dmesg.log'", stdin=b"x" * (2 << 20))
     assert too_much.returncode == 1 and b"no room" in too_much.stderr
     assert b"is refused" in server.ssh("web1", "id").stderr
+    argv = [
+        "runuser",
+        "-u",
+        server.user,
+        "--",
+        "/usr/bin/python3",
+        "-I",
+        "-S",
+        "/usr/local/lib/vmcore-kdump/receive.pyz",
+        "retain",
+    ]
+    kept = server.inside(*argv)
+    assert (kept.returncode, kept.stdout, kept.stderr) == (0, "", "")
     forward = ["-o", "ExitOnForwardFailure=yes", "-N", "-R", "0:127.0.0.1:1"]
     argv = server.ssh_argv("free")
     done = subprocess.run([argv[0], *forward, *argv[1:]], capture_output=True, check=False)
@@ -193,5 +206,5 @@ def test_absent_leaves_the_dumps(server):
     assert server.inside("id", server.user).returncode != 0
     left = server.inside("find", "/etc/ssh/sshd_config.d", "/etc/exports.d", "/etc/systemd/system", "/etc/vmcore-kdump",
                          "/usr/local/lib", "-name", "*vmcore*").stdout  # fmt: skip
-    assert left == ""
+    assert left == "", server.inside("ls", "-laR", "/usr/local/lib/vmcore-kdump").stdout
     assert server.inside("test", "-e", f"/srv/vmcore-kdump/web1/{FOLDER}/vmcore.flat").returncode == 0
