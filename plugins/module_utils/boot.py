@@ -372,7 +372,7 @@ def _begin_steps(host: Any) -> List[Step]:
         return []
 
     def apply(target: Any) -> None:
-        target.run(["systemctl", "start", layout.UNIT_END_NAME], timeout=120)
+        target.run(["systemctl", "restart", layout.UNIT_END_NAME], timeout=120)
         if not target.exists(layout.BEGUN):  # no reason to leave a host unarmed; the next boot tries again
             target.write(layout.BEGUN, b"failed\n", 0o600)
 

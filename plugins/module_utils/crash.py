@@ -16,7 +16,7 @@ _DELAY = 1.0  # seconds in which the connection that brought the order can end
 
 def observe(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
     """What module info says, and which boot this is."""
-    seen = status.report(status.observe(host, params["engine"], 0))
+    seen = status.report(status.observe(host, params["engine"], 0, None))
     return dict(seen, boot_id=_boot_id(host), can_panic=host.exists("/proc/sysrq-trigger"))
 
 
@@ -83,7 +83,7 @@ def record(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
         engine=params["engine"],
     ))  # fmt: skip
     proof.save(host, seen)
-    now = status.observe(host, params["engine"], 0)
+    now = status.observe(host, params["engine"], 0, None)
     return {"proof": seen.as_dict(), "readiness": now.verdict.readiness,
             "reasons": [problem.as_dict() for problem in now.verdict.reasons]}  # fmt: skip
 

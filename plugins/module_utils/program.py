@@ -17,7 +17,7 @@ from .image import build, store
 from .image.kernel import check_release
 from .problems import KdumpError
 
-_PATIENCE = 60  # seconds for the network, which systemd has waited for already
+_PATIENCE = 60  # seconds for the network, which systemd has waited for already, and for a disk
 
 # A program of its own, outside Ansible: what it has to say goes to its output.
 # pylint: disable=ansible-bad-function
@@ -70,7 +70,7 @@ def arm(host: Host, options: argparse.Namespace) -> int:
     if not cmdline.values(cmdline.split(host.read_text("/proc/cmdline")), "crashkernel"):
         _say("no crashkernel= on the running kernel's command line, so there is nothing to arm (a reboot may be due)")
         return 0
-    _told(host, "the servers", _await_servers)
+    _told(host, "the dump target", _await_target)
     with host.lock(layout.LOCK):
         _recover_raw(host)
         _told(host, "the reports of failures", _retain)
@@ -142,18 +142,18 @@ def status(host: Host, options: argparse.Namespace) -> int:
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------
-def _await_servers(host: Host) -> None:
-    """The image for a server holds the way to it, so that is waited for; after the limit an older image must do."""
+def _await_target(host: Host) -> None:
+    """The image holds the way to the target, so that is waited for; after the limit an older image must do."""
     known = conf.parse(host.read_text(layout.CONF, ""))
-    missing = [name for name in servers.names(host, known) if not servers.has_way(host, name)]
     limit = host.monotonic() + _PATIENCE
+    missing = servers.awaited(host, known)
     if missing:
-        _say("waiting for the way to %s" % ", ".join(missing))
+        _say("waiting for %s" % ", ".join(missing))
     while missing and host.monotonic() < limit:
         host.sleep(1)
-        missing = [name for name in missing if not servers.has_way(host, name)]
+        missing = servers.awaited(host, known)
     if missing:
-        _say("WARNING: there is no way to %s after %d seconds" % (", ".join(missing), _PATIENCE))
+        _say("WARNING: after %d seconds there is no %s" % (_PATIENCE, ", ".join(missing)))
 
 
 def _recover_raw(host: Host) -> None:

@@ -1,12 +1,16 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The machines that the capture image must know the way to. Private to this collection."""
+"""The machines that the capture image must know the way to, and what else may come late at boot.
+
+Private to this collection.
+"""
 
 import re
 from typing import Any, List
 
 from . import mounts
 from .conf_check import as_directive
+from .conf_directives import FILE_SYSTEMS
 from .image.nfs import FSTYPES
 
 
@@ -35,6 +39,16 @@ def exports(host: Any, path: str) -> List[str]:
     over = [(len(point), fstype, source) for point, fstype, source in known if mounts.is_below(real, point)]
     longest = max([length for length, dummy, dummy2 in over] + [0])
     return [source for length, fstype, source in over if length == longest and fstype in FSTYPES][:1]
+
+
+def awaited(host: Any, conf: Any) -> List[str]:
+    """What the image for a target cannot be made without and is not there (yet): servers without a way, a device."""
+    kind, location = as_directive(conf.target)
+    missing = [name for name in names(host, conf) if not has_way(host, name)]
+    if kind == "raw" or kind in FILE_SYSTEMS:
+        device = mounts.device_path(host, location)
+        missing += [] if device and host.device_number(device) else [location]
+    return missing
 
 
 def has_way(host: Any, name: str) -> bool:

@@ -66,8 +66,9 @@ class Status(NamedTuple):
     errors: List[Problem]
 
 
-def observe(host: Any, wanted_engine: str, most_vmcores: int, remote: bool = False) -> Status:
-    """With `remote` a dump target that this host does not see now is looked at too, which takes seconds."""
+def observe(host: Any, wanted_engine: str, most_vmcores: int, remote: Optional[bool] = False) -> Status:
+    """With `remote` a dump target that this host does not see now is looked at too, which takes seconds; without it only
+    where a crash may have left something there, and with None never."""
     name = engine.choose(host, wanted_engine)
     driver = engine.driver(name)
     found = driver.configuration(host)
@@ -95,12 +96,12 @@ def observe(host: Any, wanted_engine: str, most_vmcores: int, remote: bool = Fal
 
 
 def _evidence(
-    host: Any, parts: Parts, found: Configuration, place: remote_dumps.Place, most: int, remote: bool
+    host: Any, parts: Parts, found: Configuration, place: remote_dumps.Place, most: int, remote: Optional[bool]
 ) -> evidence.Seen:
     """The dumps, and what tells of those that failed. Where a boot may have ended by a crash, that is worth a look."""
     end = parts.of(None, evidence.last_end, host)
     looked = bool(place.directory) and (
-        place.kind == remote_dumps.HERE or remote or evidence.is_suspect(end, host.now())
+        place.kind == remote_dumps.HERE or remote or (remote is False and evidence.is_suspect(end, host.now()))
     )
     seen: Optional[List[Dict[str, Any]]] = None
     if looked:

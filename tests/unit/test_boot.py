@@ -91,7 +91,7 @@ def test_systemd_and_udev_are_told_where_they_run(host):
     host.make_directories("/run/systemd/system")
     bring(host, "present")
     reload, udev = ("run", "systemctl", "daemon-reload"), ("run", "udevadm", "control", "--reload")
-    assert host.calls == [reload, udev, ("run", "systemctl", "start", layout.UNIT_END_NAME)]
+    assert host.calls == [reload, udev, ("run", "systemctl", "restart", layout.UNIT_END_NAME)]
     assert not boot.decide(host, "present", PYTHON).changed, "a unit that does not start keeps no host unarmed"
     host.calls.clear()
     bring(host, "absent")
@@ -244,17 +244,20 @@ def test_hooks_pass_shellcheck(host, path):
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_systemd_understands_the_unit(host, tmp_path):
+@pytest.mark.parametrize("text", ["", "ssh kdump@dumps\n", "raw /dev/vdb\n"])
+def test_systemd_understands_the_units(host, tmp_path, text):
+    host.put(layout.CONF, text.encode())
     bring(host, "present")
-    unit = tmp_path / layout.UNIT_NAME
-    unit.write_text(host.read_text(layout.UNIT).replace("/usr/bin/python3 ", sys.executable + " "))
+    units = {layout.UNIT_NAME: layout.UNIT, layout.UNIT_END_NAME: layout.UNIT_END}
+    for name, path in units.items():
+        (tmp_path / name).write_text(host.read_text(path).replace("/usr/bin/python3 ", sys.executable + " "))
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(unit)],
+        ["systemd-analyze", "verify", "--man=no"] + [str(tmp_path / name) for name in units],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,
     )
-    said = [line for line in done.stdout.decode().splitlines() if layout.UNIT_NAME in line]
+    said = [line for line in done.stdout.decode().splitlines() if "vmcore-kdump" in line]
     assert said == [] and done.returncode == 0
 
 
