@@ -14,7 +14,11 @@ description:
     have loaded stays until M(vmcore.kdump.kexec) loads over it. C(kdumpctl) and C(kdump-tools) are the distribution's, of
     which this module enables the unit.
   - For C(native) it installs a program of one file, made of this collection's own code, and the systemd unit
-    C(vmcore-kdump.service), which has it build the capture image at boot if that is not fresh, and load it.
+    C(vmcore-kdump.service), which has it build the capture image at boot if that is not fresh, and load it. Where dumps go to
+    a server the unit waits for the network (C(network-online.target)), so this module has to run after a change of
+    C(/etc/kdump.conf). A dump that the last crash has left on a raw device becomes a file before that.
+  - A second unit, C(vmcore-kdump-end.service), notes whether a boot ends by a shutdown, for
+    RV(vmcore.kdump.info#module:last_end). It is started at once, and costs a shutdown nothing.
   - Installs hooks for kernel packages (C(/etc/kernel)), which build the image of a kernel when it is installed and
     remove it with the kernel. They never fail a kernel's installation.
   - Installs a udev rule that loads anew after CPUs or memory were added or removed, where the kernel does not do that
@@ -34,7 +38,7 @@ options:
   state:
     description:
       - V(present) installs everything and enables the engine's unit.
-      - V(disabled) does not start the unit at boot, nor that of any other engine, and unloads what the engine has loaded.
+      - V(disabled) does not start the unit at boot, nor that of any other engine, and unloads what any engine has loaded.
       - V(absent) leaves nothing of this collection behind, neither the capture images nor the proof of the last crash test,
         disables the unit, and unloads what the engine has loaded. C(/etc/kdump.conf), C(/etc/sysconfig/kdump),
         C(/etc/default/kdump-tools) and the packages of a distribution stay.
