@@ -38,9 +38,7 @@ def reboot(machine: guest.Guest) -> None:
 
 def crash(machine: guest.Guest) -> Optional[float]:
     """Seconds from the panic to the machine's restart; None where it never restarted by itself."""
-    before = guest.boot_id(machine)
-    end = panic.crash(machine)
-    panic.back(machine, before, end)
+    end = panic.crash_and_return(machine)
     return end.seconds if end.how == "reboot" else None
 
 

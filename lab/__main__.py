@@ -4,12 +4,13 @@
 
 import argparse
 import ipaddress
+import json
 import os
 import pathlib
 import re
 import sys
 
-from . import collection, demo, deps, guest, image
+from . import collection, demo, deps, guest, image, panic
 from .common import LabError
 
 
@@ -78,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     for title, text in (
         ("down", "destroy a guest and all its files"),
         ("cut", "cut a guest's power and boot it again"),
+        ("crash", "make a guest panic, print how that ends (JSON), wait until it is back"),
         ("console", "print what the guest wrote to its serial console"),
     ):
         command(title, text).add_argument("name", type=name)
@@ -103,6 +105,8 @@ def main() -> None:
         guest.down(args.name)
     elif args.command == "cut":
         guest.power_cut(args.name)
+    elif args.command == "crash":
+        print(json.dumps(panic.crash_and_return(guest.find(args.name))._asdict(), indent=1))
     elif args.command == "ssh":
         argv = guest.ssh_argv(guest.find(args.name), *args.words)
         os.execvp(argv[0], argv)

@@ -86,3 +86,11 @@ def back(machine: guest.Guest, before: str, end: End) -> None:
         guest.virsh("destroy", machine.domain, check=False)
         guest.start(machine)
     guest.wait_for_reboot(machine, before)
+
+
+def crash_and_return(machine: guest.Guest) -> End:
+    """The same by sysrq; the guest is up again afterwards."""
+    before = guest.boot_id(machine)
+    end = crash(machine)
+    back(machine, before, end)
+    return end

@@ -7,6 +7,7 @@ cp -p /etc/ssh/ssh_host_ed25519_key /etc/ssh/lab_key
     echo 'ListenAddress 10.0.2.15'
     echo 'HostKey /etc/ssh/lab_key'
     echo 'PidFile /run/sshd-lab.pid'
+    echo 'Subsystem sftp internal-sftp'
 } > /etc/ssh/sshd_lab_config
 cat > /etc/systemd/system/sshd-lab.service <<'UNIT'
 [Service]

@@ -1,6 +1,6 @@
 # Copyright: the vmcore.kdump authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Every kind of dump target, crashed for real; and what goes wrong there. The tables are molecule/resources/*.yml.
+"""Every kind of dump target, crashed for real; and what goes wrong there. The tables are molecule/resources/vars.
 
 A client guest, and a server guest made by role server. Each test stands by itself: kdump.conf is removed before it.
 """
@@ -19,8 +19,8 @@ SERVER = "vm-server"
 DISKS = ["1G"] * 3
 CARDS = ["192.0.2.2/24,2001:db8::2/64"]
 RESOURCES = pathlib.Path(__file__).resolve().parents[2] / "molecule/resources"
-TABLE = yaml.safe_load((RESOURCES / "targets.yml").read_text())
-FAULTS = yaml.safe_load((RESOURCES / "faults.yml").read_text())["faults"]
+TABLE = yaml.safe_load((RESOURCES / "vars/targets.yml").read_text())
+FAULTS = yaml.safe_load((RESOURCES / "vars/faults.yml").read_text())["faults"]
 ARRIVED = "/srv/vmcore-kdump"
 ALL = os.environ.get("VMCORE_KDUMP_ALL") == "yes"
 
