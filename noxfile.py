@@ -149,7 +149,7 @@ PROGRAMS_RUN = ["test_engine_*.py", "test_engines.py", "test_bootloader_grubby.p
 def sanity(session, core):
     """ansible-test sanity, with nothing ignored, by the oldest ansible-core that is supported and by the newest."""
     requirement, version = CORES[core]
-    python = environment(session, f"core-{core}", version, requirement, "pytest")
+    python = environment(session, f"core-{core}", version, requirement, "pytest", "-r", "requirements.txt")
     target = tree(session, f"sanity-{core}")
     # ansible-test downloads get-pip.py from where not everybody gets, unless it finds it there.
     home = WORK / "home"
@@ -181,7 +181,7 @@ SANITY_SKIPPED = ["--skip-test", "pslint"]
 def integration(session, core):
     """The installed tarball's modules, run by a real ansible-playbook; those of 2.16 under Python 3.6."""
     requirement, version = CORES[core]
-    python = environment(session, f"core-{core}", version, requirement, "pytest")
+    python = environment(session, f"core-{core}", version, requirement, "pytest", "-r", "requirements.txt")
     target = PYTHONS["3.6"] if core == "2.16" else PYTHONS[NEWEST]
     env = {
         "PATH": str(python.parent) + os.pathsep + os.environ["PATH"],

@@ -45,7 +45,7 @@ def decide(host: Any, params: Params, python: str, program: bytes) -> Plan:
 
     params: state present or absent · user ("" for that of this process) · name of the host · public_keys · path of the
     dumps, where no role has set up the server · exclusive: no other keys of that host · _check
-    python: the interpreter that is to run the receiver; program: the receiver's bytes
+    python: the interpreter that runs this, for servers without a python3 of their own; program: the receiver's bytes
     """
     keys = [authorized_keys.key_of(key) for key in params["public_keys"]]
     name = authorized_keys.host_name(params["name"])
@@ -57,7 +57,7 @@ def decide(host: Any, params: Params, python: str, program: bytes) -> Plan:
     if params["state"] == "absent":
         return Plan(_edit(host, place, lambda text: authorized_keys.removed(text, name, keys)))
     receiver = _receiver(host, place, params["path"], program)
-    command = authorized_keys.forced(_argv(receiver, python, name))
+    command = authorized_keys.forced(_argv(receiver, _python(host, python), name))
     alone = params["exclusive"]
     steps = _program(host, place, receiver) + _root(host, place, receiver.root)
     return Plan(steps + _edit(host, place, lambda text: authorized_keys.edit(text, name, command, keys, alone)))
@@ -134,6 +134,11 @@ def _receiver(host: Any, place: Place, path: str, program: bytes) -> Receiver:
     if not path.startswith("/") or not path.isprintable() or path.rstrip("/") == "":
         raise fail("%s is no directory for dumps on the server." % shown(path), "Give an absolute path.", "path", path)
     return Receiver(place.account.home.rstrip("/") + _HOME_RECEIVER, path, program)
+
+
+def _python(host: Any, python: str) -> str:
+    """The same for all who write a line here, whatever Python they themselves are run by."""
+    return next((path for path in ("/usr/bin/python3", "/usr/libexec/platform-python") if host.exists(path)), python)
 
 
 def _argv(receiver: Receiver, python: str, name: str) -> List[str]:

@@ -39,10 +39,9 @@ def main(arguments: List[str]) -> int:
 
 
 def run(host: Any, request: Dict[str, Any], receiver: bytes) -> Dict[str, Any]:
-    python = "/usr/bin/python3" if host.exists("/usr/bin/python3") else sys.executable
-    plan = authorize.decide(host, request, python, receiver)
+    plan = authorize.decide(host, request, sys.executable, receiver)
     if not request["_check"]:
         plan.apply(host)
-        if authorize.decide(host, request, python, receiver).changed:
+        if authorize.decide(host, request, sys.executable, receiver).changed:
             raise fail("The change on the server did not take.", "See what else writes its authorized_keys.")
     return dict(authorize.report(host, request), changed=plan.changed, actions=plan.actions, diff=plan.diff())

@@ -108,21 +108,32 @@ def _name(params: Params) -> str:
 
 # --- the key ---------------------------------------------------------------------------------------------------------
 def _key_steps(host: Any, params: Params, key: str) -> List[Step]:
-    steps = []
     if not host.exists(key):
-        steps.append(_make_step(host, key, _name(params)))
-    elif not host.is_file(key):
+        return [_make_step(host, key, _name(params))]
+    if not host.is_file(key):
         raise fail("%s is not a file." % shown(key), "Name the file of a private key.", "key", key)
-    elif host.stat(key).st_mode & 0o077:
-        steps.append(Step("close %s to others" % key, lambda target: target.chmod(key, 0o600), "", "mode 0600\n"))
+    if host.stat(key).st_mode & 0o077:
+        steps = [Step("close %s to others" % key, lambda target: _close(target, key), "", "mode 0600\n")]
     else:
-        problems = ssh.check_key(host, key)
-        if problems:
-            raise KdumpError(problems)
-        steps += _public_step(host, key)
-        if params["rotate"] and params["server_part"] != DONE and not host.exists(key + _NEXT):
-            steps.append(_make_step(host, key + _NEXT, _name(params)))
+        steps = _usable(host, key)
+    if params["rotate"] and params["server_part"] != DONE and not host.exists(key + _NEXT):
+        steps.append(_make_step(host, key + _NEXT, _name(params)))
     return steps
+
+
+def _close(host: Any, key: str) -> None:
+    """Before that ssh-keygen says nothing about the key."""
+    host.chmod(key, 0o600)
+    for step in _usable(host, key):
+        step.apply(host)
+
+
+def _usable(host: Any, key: str) -> List[Step]:
+    """What is left to do with a key that is there; KdumpError for one that cannot log in alone."""
+    problems = ssh.check_key(host, key)
+    if problems:
+        raise KdumpError(problems)
+    return _public_step(host, key)
 
 
 def _make_step(host: Any, key: str, name: str) -> Step:

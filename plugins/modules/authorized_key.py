@@ -103,8 +103,7 @@ from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_st
 
 def main():
     def decide(host, params):
-        python = boot.stable_python(host, sys.executable)
-        return authorize.decide(host, params, python, boot.program_bytes(receiver.__name__))
+        return authorize.decide(host, params, sys.executable, boot.program_bytes(receiver.__name__))
 
     run_state(
         dict(

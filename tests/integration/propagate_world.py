@@ -31,9 +31,12 @@ rm -rf /root/.ssh /etc/ssh /usr/local/lib/vmcore-kdump 2>/dev/null || true
 mkdir -m 700 /root/.ssh
 mkdir -p /etc/ssh
 printf '%s\\n' 'UsePAM no' 'PermitRootLogin prohibit-password' 'Include /etc/ssh/sshd_config.d/*.conf' >/etc/ssh/sshd_config
+echo 'PerSourcePenalties no' >/run/penalties # all who are refused here have one address
+/usr/sbin/sshd -t -f /run/penalties -h /dev/null 2>&1 | grep -q 'Bad configuration' || cat /run/penalties >>/etc/ssh/sshd_config
 ssh-keygen -q -A
 useradd --create-home --shell /bin/sh kdump
-echo "kdump:$2" | chpasswd
+read -r password
+echo "kdump:$password" | chpasswd
 install -d -m 700 -o kdump /var/crash
 echo ready >&3
 exec sleep 100000
@@ -48,7 +51,10 @@ class World:
         private = self.folder / "private"
         private.mkdir()
         argv = ["unshare", "--mount", "--net", "--kill-child", "--fork", "--pid", "--mount-proc", "sh", "-c", SETUP]
-        self.process = subprocess.Popen([*argv, "sh", str(private), PASSWORD], stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen([*argv, "sh", str(private)], stdin=pipe, stdout=pipe, text=True)
+        self.process.stdin.write(PASSWORD + "\n")
+        self.process.stdin.flush()
         assert self.process.stdout.readline() == "ready\n"
         children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         self.enter = ["nsenter", "--target", children[0], "--mount", "--net", "--pid", "--"]
@@ -68,7 +74,8 @@ class World:
         """Start sshd, again if need be."""
         self.stop_sshd()
         log = (self.folder / "sshd.log").open("ab")
-        argv = [*self.enter, "/usr/sbin/sshd", "-D", "-e", *options]
+        # Without a fork it is the process that is ended later, and not nsenter alone.
+        argv = [*self.enter[:-1], "--no-fork", "--", "/usr/sbin/sshd", "-D", "-e", *options]
         self.sshd = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         for dummy in range(200):
             if self.sh("ss -Hltn sport = 22").strip():
@@ -119,22 +126,20 @@ class World:
         )
 
     # --- ansible -----------------------------------------------------------------------------------------------
-    def play(self, ansible, tasks, *arguments, hosts=("db1",), check=True, forks=5):
+    def play(self, ansible, tasks, *arguments, hosts=("db1",), check=True, environment=None):
         """The finished process of a playbook of these tasks, for hosts that are all this machine."""
-        server = {"ansible_connection": "local", "ansible_python_interpreter": ansible.python}
+        local = {"ansible_connection": "local", "ansible_python_interpreter": ansible.python}
         inventory = self.folder / "inventory.json"
-        local = dict(server, ansible_connection="local")
         inventory.write_text(json.dumps({"all": {"children": {
-            "clients": {"hosts": dict.fromkeys(hosts, local)}, "servers": {"hosts": {"dumps": server}},
+            "clients": {"hosts": dict.fromkeys(hosts, local)}, "servers": {"hosts": {"dumps": local}},
         }}}))  # fmt: skip
         play = {"name": "Test", "hosts": "clients", "gather_facts": False, "tasks": tasks}
         playbook = self.folder / "playbook.yml"
         playbook.write_text(json.dumps([play]))
-        env = dict(
-            ansible.env, HOME="/srv/controller", ANSIBLE_HOME="/srv/controller/.ansible", ANSIBLE_FORKS=str(forks)
-        )
+        env = dict(ansible.env, HOME="/srv/controller", ANSIBLE_HOME="/srv/controller/.ansible", ANSIBLE_PIPELINING="1")
+        env.update(environment or {})
         argv = ["ansible-playbook", "-i", str(inventory), str(playbook), *arguments]
-        return self.run(*argv, check=check, env=env, cwd=str(self.folder))
+        return self.run(*argv, check=check, env=env)
 
     def task(self, ansible, *tasks, check_mode=False, hosts=("db1",), verbose=False, **options):
         """What the tasks returned on the first host, and what was printed."""

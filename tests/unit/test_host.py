@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import sys
+import tempfile
 import time
 
 import pytest
@@ -256,3 +257,49 @@ def test_what_is_mounted_apart_is_seen_there_alone(host, tmp_path):
 
     assert host.apart(mount, 60) == [0, "", True]
     assert not os.path.ismount(point)
+
+
+# --- accounts ------------------------------------------------------------------------------------------------------
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as others")
+def test_what_is_done_as_an_account_is_done_with_its_rights():
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
+        os.chmod(folder, 0o711)
+        _as_nobody(Host(folder), Host().account("nobody"))
+
+
+def _as_nobody(host, nobody):
+    host.make_directories("/own")
+    os.chown(host.path("/own"), nobody.uid, nobody.gid)
+    host.write("/secret", b"root's", 0o600)
+    groups = os.getgroups()
+    with host.as_account(nobody):
+        host.write("/own/file", b"x", 0o600)
+        os.symlink(host.path("/secret"), host.path("/own") + "/link")
+        with pytest.raises(PermissionError):
+            host.read("/own/link")
+        assert host.is_writable("/own") and not host.is_writable("/secret")
+    assert (os.geteuid(), os.getgroups()) == (0, groups)
+    found = os.stat(host.path("/own/file"))
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (nobody.uid, nobody.gid, 0o600)
+    os.chown(host.path("/own/file"), nobody.uid, 0)  # a group that the account is not in
+    with host.as_account(nobody):
+        host.write("/own/file", b"y")
+    found = os.stat(host.path("/own/file"))
+    assert (host.read("/own/file"), found.st_gid, found.st_mode & 0o777) == (b"y", nobody.gid, 0o600)
+
+
+def test_an_account_that_is_not_there_is_none():
+    assert Host().account("no-such-account") is None
+    assert Host().account().uid == os.geteuid()
+
+
+def test_a_directory_that_another_process_has_just_made_is_no_error(tmp_path, monkeypatch):
+    made = os.mkdir
+
+    def mkdir(path, *mode):
+        made(path, *mode)
+        raise FileExistsError(path)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    Host(str(tmp_path)).make_directories("/a/b")
+    assert (tmp_path / "a" / "b").is_dir()

@@ -81,7 +81,11 @@ def _copy_owner(path: str, descriptor: int, mode: int) -> None:
     except OSError:
         os.fchmod(descriptor, mode)
         return
-    os.fchown(descriptor, old.st_uid, old.st_gid)
+    try:
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    except PermissionError:
+        if os.geteuid() == 0:
+            raise  # another account cannot give files away: what it writes is its own
     os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
     for name in _ATTRIBUTES:
         wanted = _attribute(path, name)
