@@ -274,7 +274,7 @@ def _as_nobody(host, nobody):
     groups = os.getgroups()
     with host.as_account(nobody):
         host.write("/own/file", b"x", 0o600)
-        os.symlink(host.path("/secret"), host.path("/own") + "/link")
+        os.symlink("/secret", host.path("/own") + "/link")
         with pytest.raises(PermissionError):
             host.read("/own/link")
         assert host.is_writable("/own") and not host.is_writable("/secret")
