@@ -89,6 +89,7 @@ def test_a_setting_that_does_not_load_is_taken_back(armed):
     assert after["loaded"]["cmdline"] == before["cmdline"]
 
 
+@long
 def test_kdump_tools_delivers_a_vmcore(armed):
     proof = armed.crash(KDUMP_TOOLS)
     assert proof["verdict"] == "complete"
