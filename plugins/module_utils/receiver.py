@@ -116,11 +116,8 @@ def list_dumps(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def retain(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Remove the dumps that are not to be kept, and say which."""
     settings = _settings(options)
-    # What is no host's directory and no dump's folder is not ours.
-    there = [
-        one for one in inboxes.stored(settings.root)
-        if receiver_commands.is_host(one.host) and receiver_commands.is_folder(one.folder)
-    ]  # fmt: skip
+    found = inboxes.stored(settings.root, receiver_commands.is_folder)
+    there = [one for one in found if receiver_commands.is_host(one.host)]  # what is no host's is not ours
     host = Host()
     free = inboxes.free_bytes(settings.root)
 
@@ -131,7 +128,7 @@ def retain(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     for removal in receiver_retention.decide(there, settings, time.time(), free, is_whole):
         name = removal.dump.host + "/" + removal.dump.folder
         try:
-            inboxes.remove(settings.root, removal.dump)
+            inboxes.Inbox(settings.root, removal.dump.host).remove_folder(removal.dump.folder)
             print("vmcore.kdump: removed %s: %s" % (name, removal.why))
         except OSError as error:
             failed = True

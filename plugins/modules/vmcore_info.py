@@ -27,7 +27,7 @@ options:
   server:
     description:
       - Whether O(paths) are directories of a dump server, which hold a directory for each host (see the role
-        P(vmcore.kdump.server#role)). Their dumps lie one level deeper, and RV(vmcores[].sender) says whose each one is.
+        P(vmcore.kdump.server#role)). Dumps are looked for below these, and RV(vmcores[].sender) says whose each one is.
       - Links in there are not followed, for they may be a host's.
     type: bool
     default: false

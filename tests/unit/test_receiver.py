@@ -103,6 +103,17 @@ def test_a_link_is_neither_written_nor_renamed_nor_read(inbox, tmp_path):
     assert secret.read_text() == "secret"
 
 
+def test_a_link_on_the_way_is_not_followed(inbox, tmp_path):
+    (tmp_path / "elsewhere" / FOLDER).mkdir(parents=True)
+    os.symlink(str(tmp_path / "elsewhere"), str(tmp_path / "web1" / "var"))
+    assert [one.folder for one in inboxes.stored(str(tmp_path), lambda name: name == FOLDER) if one.host == "web1"] == [
+        FOLDER
+    ]
+    with pytest.raises(OSError):
+        inbox.remove_folder("var/" + FOLDER)
+    assert (tmp_path / "elsewhere" / FOLDER).exists()
+
+
 def test_a_rename_replaces_nothing(inbox, tmp_path):
     for name in ("vmcore-incomplete", "vmcore"):
         inbox.create(FOLDER, name).close()
@@ -442,13 +453,19 @@ def test_the_program_removes_what_is_not_to_be_kept(program, tmp_path):
         for path in (folder / "vmcore.flat", folder):
             os.utime(str(path), (time.time() - age * 86400,) * 2)
     (root / "web1" / "kept by hand").mkdir()
+    deep = root / "web1" / "var" / "crash" / "10.0.0.1-2026-11-24-10:00:09"  # by NFS
+    deep.mkdir(parents=True)
+    (deep / "vmcore").write_bytes(kdump())
+    for path in (deep / "vmcore", deep):
+        os.utime(str(path), (time.time() - 600 * 86400,) * 2)
     config = tmp_path / "server.json"
     config.write_text(json.dumps({"root": str(root), "keep_count": 1}))
     code, out, err = run(program, "--config", str(config), "retain")
-    assert (code, err) == (0, b"") and out.count(b"removed web1/") == 2
+    assert (code, err) == (0, b"") and out.count(b"removed web1/") == 3 and b"web1/var/crash/10" in out
     left = {path.name for path in (root / "web1").iterdir()}
     # the newest, and the newest that is whole
-    assert left == {"10.0.0.1-2026-11-24-10:00:01", "10.0.0.1-2026-11-24-10:00:02", "kept by hand"}
+    assert left == {"10.0.0.1-2026-11-24-10:00:01", "10.0.0.1-2026-11-24-10:00:02", "kept by hand", "var"}
+    assert list(deep.parent.iterdir()) == []
     assert run(program, "--config", str(config), "retain") == (0, b"", b"")
 
 
@@ -467,7 +484,9 @@ def test_what_may_not_be_read_is_passed_by(tmp_path, monkeypatch):
             return _real(path, *arguments, **options)
 
         monkeypatch.setattr(os, name, refuse)
-    assert [(one.host, one.folder, one.busy) for one in inboxes.stored(str(tmp_path))] == [("web1", FOLDER, False)]
+    assert [(one.host, one.folder, one.busy) for one in inboxes.stored(str(tmp_path), lambda name: name == FOLDER)] == [
+        ("web1", FOLDER, False)
+    ]
 
 
 def test_a_wire_waits_no_longer_than_it_is_to():

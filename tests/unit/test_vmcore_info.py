@@ -78,7 +78,12 @@ def test_what_lies_beside_is_reported(host):
 
 
 def test_a_dump_server_has_a_directory_for_each_host(host):
-    for path in ("/srv/web1/10.0.0.1-x/vmcore.flat", "/srv/web2/10.0.0.2-x/vmcore-incomplete", "/srv/web2/vmcore"):
+    for path in (
+        "/srv/web1/10.0.0.1-x/vmcore.flat",
+        "/srv/web2/10.0.0.2-x/vmcore-incomplete",
+        "/srv/web2/vmcore",
+        "/srv/web4/var/crash/10.0.0.4-x/vmcore",
+    ):
         put(host, path, build.flat(build.kdump()))
     put(host, "/etc/secret/vmcore")
     host.symlink("/etc/secret", "/srv/web2/10.0.0.2-y")
@@ -89,8 +94,9 @@ def test_a_dump_server_has_a_directory_for_each_host(host):
     found = vmcores(host, ["/srv/", "/gone"], False, server=True)
     assert {each["path"]: each["sender"] for each in found} == {
         "/srv/web1/10.0.0.1-x/vmcore.flat": "web1", "/srv/web2/10.0.0.2-x/vmcore-incomplete": "web2", "/srv/web2/vmcore": "web2",
+        "/srv/web4/var/crash/10.0.0.4-x/vmcore": "web4",
     }  # fmt: skip
-    assert [each["capture"] for each in found] == [None] * 3
+    assert [each["capture"] for each in found] == [None] * 4
     assert {each["sender"] for each in vmcores(host, ["/srv/web1"], False)} == {""}
 
 

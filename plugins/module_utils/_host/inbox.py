@@ -12,10 +12,11 @@ import fcntl
 import os
 import secrets
 import stat
-from typing import Iterator, List, NamedTuple, Optional
+from typing import Callable, Iterator, List, NamedTuple, Optional
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_DEEPEST = 8  # directories between a host's own and its dumps
 _MOST_FOLDERS = 1000  # of a host: no directory can be filled with nothing
 
 
@@ -63,10 +64,23 @@ class Inbox:
         """Remove it, if it is empty."""
         os.rmdir(name, dir_fd=self._host)
 
+    def remove_folder(self, folder: str) -> None:
+        """Remove a folder with its files. What is no file in it stays, and OSError tells of it."""
+        with self._opened(folder) as inside:
+            for name in os.listdir(inside):
+                os.unlink(name, dir_fd=inside)
+        parent, _slash, name = folder.rpartition("/")
+        with self._opened(parent) as above:
+            os.rmdir(name, dir_fd=above)
+
     @contextlib.contextmanager
     def _opened(self, folder: str) -> Iterator[int]:
-        descriptor = os.open(folder, _DIRECTORY, dir_fd=self._host)
+        """A descriptor of a folder below the host's directory, "" for that itself. No component may be a link."""
+        descriptor = os.open(".", _DIRECTORY, dir_fd=self._host)
         try:
+            for name in filter(None, folder.split("/")):
+                above, descriptor = descriptor, os.open(name, _DIRECTORY, dir_fd=descriptor)
+                os.close(above)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -164,33 +178,33 @@ class Stored(NamedTuple):
     """A dump's folder: bytes of its files, the time of its last change, whether it is being written to."""
 
     host: str
-    folder: str
+    folder: str  # below the host's directory, where it lies deeper if it came over NFS: kdump.conf's path counts there
     names: List[str]
     bytes: int
     changed: float
     busy: bool
 
 
-def stored(root: str) -> Iterator[Stored]:
-    """Every folder of every host; nothing that is a symbolic link, and nothing that may not be read (lost+found)."""
+def stored(root: str, is_folder: Callable[[str], bool]) -> Iterator[Stored]:
+    """The folders of every host, by their names; nothing behind a link, or that may not be read (lost+found)."""
     for host in _directories(root):
-        for folder in _directories(host.path):
+        for folder in _folders(host.path, is_folder, _DEEPEST):
             files = [entry for entry in _entries(folder.path) if entry.is_file(follow_symlinks=False)]
             sizes = [entry.stat(follow_symlinks=False) for entry in files]
             own = folder.stat(follow_symlinks=False)
             yield Stored(
-                host.name, folder.name, sorted(entry.name for entry in files), sum(_taken(one) for one in sizes),
-                max([own.st_mtime] + [one.st_mtime for one in sizes]), any(_is_locked(entry.path) for entry in files),
+                host.name, folder.path[len(host.path) + 1 :], sorted(entry.name for entry in files),
+                sum(_taken(one) for one in sizes), max([own.st_mtime] + [one.st_mtime for one in sizes]),
+                any(_is_locked(entry.path) for entry in files),
             )  # fmt: skip
 
 
-def remove(root: str, dump: Stored) -> None:
-    """Remove a dump's folder. What is no file in it stays, and OSError tells of it."""
-    inbox = Inbox(root, dump.host)
-    with inbox._opened(dump.folder) as inside:
-        for name in os.listdir(inside):
-            os.unlink(name, dir_fd=inside)
-    os.rmdir(dump.folder, dir_fd=inbox._host)
+def _folders(path: str, is_folder: Callable[[str], bool], deepest: int) -> Iterator["os.DirEntry[str]"]:
+    for entry in _directories(path) if deepest else []:
+        if is_folder(entry.name):
+            yield entry
+        else:
+            yield from _folders(entry.path, is_folder, deepest - 1)
 
 
 def free_bytes(root: str) -> int:

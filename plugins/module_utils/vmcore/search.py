@@ -9,7 +9,7 @@ directory per crash; kdump-tools writes dump.STAMP[.gz] and dmesg.STAMP; `makedu
 import fnmatch
 import json
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from ..problems import KdumpError, Problem
 from .dump import inspect
@@ -21,6 +21,7 @@ NAMES = ("vmcore", "vmcore.*", "vmcore-incomplete", "vmcore-[0-9]*", "dump.*", "
 DMESG = ("vmcore-dmesg.txt", "vmcore-dmesg-incomplete.txt")
 CAPTURE = "capture.json"
 CAPTURE_LIMIT = 1 << 20
+DEEPEST = 10  # directories below the root of a dump server
 
 
 def vmcores(host: Any, paths: List[str], deep: bool, server: bool = False) -> List[Dict[str, Any]]:
@@ -58,16 +59,26 @@ def find(host: Any, paths: List[str]) -> List[str]:
 
 
 def on_server(host: Any, roots: List[str]) -> Dict[str, str]:
-    """The dumps below the directories of hosts, and the names of these. A host may have put links there: none counts."""
+    """The dumps below the directories of hosts, and the names of these. A host may have put links there: none counts.
+
+    What came over NFS lies deeper: there the path of the host's kdump.conf counts.
+    """
     found: Dict[str, str] = {}
     for root in roots:
         for name in host.listdir(root):
-            own = root.rstrip("/") + "/" + name
-            for path in in_directory(host, own) if host.readlink(own) is None else []:
-                folder = path.rpartition("/")[0]
-                if host.readlink(path) is None and host.readlink(folder) is None:
-                    found[path] = name
+            found.update((path, name) for path in _below(host, root.rstrip("/") + "/" + name, DEEPEST))
     return found
+
+
+def _below(host: Any, folder: str, deepest: int) -> Iterator[str]:
+    if not deepest or host.readlink(folder) is not None:
+        return
+    for name in host.listdir(folder):
+        path = folder + "/" + name
+        if host.is_dir(path):
+            yield from _below(host, path, deepest - 1)
+        elif is_dump(name) and host.is_file(path) and host.readlink(path) is None:
+            yield path
 
 
 def in_directory(host: Any, path: str) -> List[str]:
