@@ -25,6 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "rotate": {"type": "bool", "default": False},
     "exclusive": {"type": "bool", "default": False},
     "remove_key": {"type": "bool", "default": False},
+    "receiver": {"type": "bool", "default": True},
     "server_part": {"type": "str", "choices": ["controller", "later", "done"], "default": "controller"},
 }
 CONTROLLERS = ("password", "address")  # what the host is not told
@@ -68,7 +69,7 @@ class ActionModule(ActionBase):
                 away = server.authorize(self._request(first, [first["public_key"]] if first["public_key"] else []))
             return together(self._host_part("done"), first, away)
         rotating = args["rotate"] or len(first["public_keys"]) > 1
-        if first["restricted"] and not rotating and not args["exclusive"]:
+        if first["settled"] and not rotating and not args["exclusive"]:
             return first
         if not first["public_keys"] or (rotating and self._task.check_mode):
             return dict(first, changed=True)  # check mode: the keys that the server is to accept are not there yet
@@ -90,7 +91,7 @@ class ActionModule(ActionBase):
             if self._args["exclusive"]:
                 gone = server.authorize(self._request(last, last["public_keys"], exclusive=True))
         last = together(last, first, there, gone)
-        if not there["receiver"]:
+        if self._args["receiver"] and not there["receiver"]:
             last.setdefault("warnings", []).append(
                 "There is no python3 on the dump server, so there can be no receiver: the host's key may run any command of "
                 "the account there, also to read and to delete the dumps of others."
@@ -108,7 +109,7 @@ class ActionModule(ActionBase):
     def _request(self, host: dict[str, Any], keys: list[str], exclusive: bool = False) -> dict[str, Any]:
         return {
             "state": self._args["state"], "user": "", "name": host["name"], "public_keys": keys, "path": host["directory"],
-            "exclusive": exclusive, "_check": self._task.check_mode,
+            "exclusive": exclusive, "receiver": self._args["receiver"], "_check": self._task.check_mode,
         }  # fmt: skip
 
     def _host_part(self, part: str, **changed: Any) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def decide(host: Any, params: Params, python: str, program: bytes) -> Plan:
     """The plan after which the account takes a host's keys, or no longer.
 
     params: state present or absent · user ("" for that of this process) · name of the host · public_keys · path of the
-    dumps, where no role has set up the server · exclusive: no other keys of that host · _check
+    dumps, where no role has set up the server · exclusive: no other keys of that host · receiver: a forced command · _check
     python: the interpreter that runs this, for servers without a python3 of their own; program: the receiver's bytes
     """
     keys = [authorized_keys.key_of(key) for key in params["public_keys"]]
@@ -56,6 +56,8 @@ def decide(host: Any, params: Params, python: str, program: bytes) -> Plan:
     place = _place(host, params)
     if params["state"] == "absent":
         return Plan(_edit(host, place, lambda text: authorized_keys.removed(text, name, keys)))
+    if not params["receiver"]:
+        return Plan(_edit(host, place, lambda text: authorized_keys.edit(text, name, "", keys, params["exclusive"])))
     receiver = _receiver(host, place, params["path"], program)
     command = authorized_keys.forced(_argv(receiver, _python(host, python), name))
     alone = params["exclusive"]

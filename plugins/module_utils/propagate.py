@@ -25,6 +25,7 @@ def decide(host: Any, params: Params) -> Plan:
     """The plan of one part of the way; KdumpError with everything that stands against it.
 
     params: state · server, user (of kdump.conf if "") · key · name · host_keys · accept_new · rotate · remove_key ·
+    receiver: whether the server shall have a forced command for the key ·
     server_part later (before the server has the key) or done (it has) · _check
     _new (for report): the key has just been made, so that no server can have it
     """
@@ -46,7 +47,7 @@ def report(host: Any, params: Params) -> Dict[str, Any]:
     name = _name(params)
     result: Dict[str, Any] = {
         "public_key": "", "fingerprint": "", "public_keys": ["%s %s %s" % (one, authorized_keys.MARK, name) for one in keys],
-        "host_keys": known_hosts.keys(ssh.server_keys(host, server)), "verified": False, "restricted": False,
+        "host_keys": known_hosts.keys(ssh.server_keys(host, server)), "verified": False, "restricted": False, "settled": False,
         "name": name, "user": server.user, "server": server.name, "port": server.port, "directory": _path(host, params),
         "login": "", "warnings": [],
     }  # fmt: skip
@@ -60,10 +61,11 @@ def report(host: Any, params: Params) -> Dict[str, Any]:
     must = params["server_part"] == DONE or tried.result in ("unreachable", "refused")
     if problem and must and tried.result != "shell" and not params["_check"]:
         raise KdumpError([problem])
-    if problem and (must or tried.result == "shell"):
+    if problem and (must or tried.result == "shell") and params["receiver"]:
         result["warnings"].append(str(problem))
-    verified = tried.result in ("receiver", "shell")
-    return dict(result, verified=verified, restricted=tried.result == "receiver", login=tried.result)
+    verified, restricted = tried.result in ("receiver", "shell"), tried.result == "receiver"
+    settled = verified and restricted == params["receiver"] and len(keys) == 1
+    return dict(result, verified=verified, restricted=restricted, settled=settled, login=tried.result)
 
 
 def has_key(host: Any, params: Params) -> bool:

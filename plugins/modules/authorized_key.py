@@ -47,6 +47,10 @@ options:
     description: Take away the other keys of this host, which a rotation or a new installation of the host has left.
     type: bool
     default: false
+  receiver:
+    description: Whether the receiver is the key's forced command. With V(false) its line has C(restrict) alone.
+    type: bool
+    default: true
 seealso:
   - module: vmcore.kdump.propagate
 """
@@ -113,6 +117,7 @@ def main():
             public_keys=dict(type="list", elements="str", default=[]),
             path=dict(type="str", default="/var/crash"),
             exclusive=dict(type="bool", default=False),
+            receiver=dict(type="bool", default=True),
         ),
         decide,
         authorize.report,

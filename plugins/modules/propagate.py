@@ -92,6 +92,12 @@ options:
     description: With O(state=absent), remove the host's key too, if this module has made it.
     type: bool
     default: false
+  receiver:
+    description:
+      - Whether the server is to hold the key to the receiver. With V(false) the key may run any command of the account there
+        (its line has C(restrict) alone), as Debian's kdump-tools needs it, whose dumps the receiver does not know.
+    type: bool
+    default: true
   server_part:
     description:
       - Who does the server's part. V(controller) is this module, from the controller.
@@ -143,7 +149,7 @@ EXAMPLES = r"""
     path: "{{ key.directory }}"
   delegate_to: dumps
   register: server
-  when: not key.restricted and key.public_keys | length > 0
+  when: not key.settled and key.public_keys | length > 0
 
 - name: Pin the server's keys, and log in as the capture kernel will
   vmcore.kdump.propagate:
@@ -181,6 +187,10 @@ verified:
   type: bool
 restricted:
   description: Whether that login was held to the receiver, so that the key can do nothing but deliver dumps.
+  returned: success
+  type: bool
+settled:
+  description: Whether the login was as it is to be, so that nothing has to be done on the server.
   returned: success
   type: bool
 login:
@@ -264,6 +274,7 @@ def main():
             rotate=dict(type="bool", default=False),
             exclusive=dict(type="bool", default=False),
             remove_key=dict(type="bool", default=False),
+            receiver=dict(type="bool", default=True),
             server_part=dict(type="str", choices=["controller", "later", "done"], default="controller"),
         ),
         decide,

@@ -60,7 +60,7 @@ def by_inventory(*more, **options):
             "user": "kdump", "name": "{{ key.name }}", "public_keys": "{{ key.public_keys }}", "path": "{{ key.directory }}",
         },
         "delegate_to": "dumps", "register": "server",
-        "when": "not key.restricted and key.public_keys | length > 0",
+        "when": "not key.settled and key.public_keys | length > 0",
     }  # fmt: skip
     done["vmcore.kdump.propagate"]["host_keys"] = "{{ server.host_keys }}"
     done["when"] = "server is not skipped"
@@ -364,7 +364,7 @@ def test_forty_hosts_at_once_leave_forty_keys(world, ansible):
         "for number in range(40):\n"
         "    blob = base64.b64encode(b'\\0\\0\\0\\x0bssh-ed25519\\0\\0\\0\\x20' + b'%032d' % number).decode()\n"
         "    request = dict(state='present', user='', name='db%d' % number, public_keys=['ssh-ed25519 ' + blob],\n"
-        "                   path='/var/crash', exclusive=False, _check=False)\n"
+        "                   path='/var/crash', exclusive=False, receiver=True, _check=False)\n"
         "    open('%s/%d.pyz' % (sys.argv[2], number), 'wb').write(dump_server.program(request))\n"
     )
     folder = world.folder / "programs"

@@ -28,7 +28,7 @@ KDUMP_TOOLS = dict(INFO, engine="kdump-tools", conf={"exists": False, "path": ""
     INFO["expected"], path="/etc/default/kdump-tools", settings={"USE_KDUMP": "1", "KDUMP_COREDIR": "/srv/crash"}))  # fmt: skip
 RESULTS = {name: {"changed": 0} for name in ["boot", "conf", "initramfs", "kexec", "sysconfig"]}
 KEY = "ssh-ed25519 AAAA vmcore.kdump localhost"
-PROPAGATE = {"changed": 0, "restricted": 1, "public_keys": [KEY], "name": "localhost", "directory": "/srv/dumps"}
+PROPAGATE = {"changed": 0, "settled": 1, "public_keys": [KEY], "name": "localhost", "directory": "/srv/dumps"}
 RESULTS.update(propagate=PROPAGATE, authorized_key={"changed": 1, "host_keys": ["ssh-ed25519 BBBB"]})
 RESULTS.update(info=INFO, crashkernel={"changed": 0, "reserved_bytes": 1 << 27, "reboot_required": 0})
 
@@ -165,19 +165,27 @@ def test_a_key_that_is_on_its_server_costs_one_module_more(role):
     wanted = {
         "server": "dumps.example.com", "user": "kdump", "key": "/etc/kdump/key", "path": "/srv/dumps", "password": "hush",
         "address": "dumps.example.com", "server_part": "controller", "rotate": False, "accept_new": False, "host_keys": [],
+        "receiver": True,
     }  # fmt: skip
     assert given(asked, "propagate") == wanted
 
 
 def test_a_server_of_the_inventory_lets_the_key_in_by_itself(tmp_path):
-    role = Role(tmp_path, propagate=dict(PROPAGATE, restricted=0))
+    role = Role(tmp_path, propagate=dict(PROPAGATE, settled=0))
     asked, printed = role.run(**WITH_SERVER)
     assert "failed=0" in printed, printed
     assert modules(asked)[:5] == ["info", "propagate", "authorized_key", "propagate", "conf"]
     assert given(asked, "propagate")["server_part"] == "later"
-    there = {"user": "kdump", "name": "localhost", "public_keys": [KEY], "path": "/srv/dumps"}
+    there = {"user": "kdump", "name": "localhost", "public_keys": [KEY], "path": "/srv/dumps", "receiver": True}
     assert given(asked, "authorized_key") == there
     assert asked[3][1]["server_part"] == "done" and asked[3][1]["host_keys"] == ["ssh-ed25519 BBBB"]
+
+
+def test_dumps_of_kdump_tools_are_none_for_the_receiver(tmp_path):
+    asked, printed = Role(tmp_path, KDUMP_TOOLS, propagate=dict(PROPAGATE, settled=0)).run(**WITH_SERVER)
+    assert "failed=0" in printed, printed
+    told = [values["receiver"] for name, values in asked if name in ("propagate", "authorized_key")]
+    assert told == [False, False, False]
 
 
 def test_a_server_of_the_inventory_is_not_asked_where_the_login_works(role):
@@ -188,14 +196,14 @@ def test_a_server_of_the_inventory_is_not_asked_where_the_login_works(role):
 
 @pytest.mark.parametrize("given_as", ["ssh-ed25519 CCCC", ["ssh-ed25519 CCCC"]])
 def test_a_given_host_key_counts_more_than_what_the_server_says(tmp_path, given_as):
-    role = Role(tmp_path, propagate=dict(PROPAGATE, restricted=0))
+    role = Role(tmp_path, propagate=dict(PROPAGATE, settled=0))
     asked, printed = role.run(**WITH_SERVER, kdump_ssh_host_key=given_as)
     assert "failed=0" in printed, printed
     assert [values["host_keys"] for name, values in asked if name == "propagate"] == [["ssh-ed25519 CCCC"]] * 2
 
 
 def test_the_old_key_goes_when_the_image_with_the_new_one_is_loaded(tmp_path):
-    role = Role(tmp_path, propagate=dict(PROPAGATE, public_keys=[KEY, KEY]))
+    role = Role(tmp_path, propagate=dict(PROPAGATE, public_keys=[KEY, KEY], settled=0))
     asked, printed = role.run(**WITH_SERVER, kdump_ssh_rotate="true")
     assert "failed=0" in printed, printed
     assert modules(asked)[1:4] == ["propagate", "authorized_key", "propagate"] and asked[1][1]["rotate"] is True

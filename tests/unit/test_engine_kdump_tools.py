@@ -465,6 +465,8 @@ def test_remote_targets(host):
     assert (found.target.kind, found.target.location, found.get("sshkey")) == ("ssh", "kdump@server", "/root/.ssh/key")
     message = messages_of(kdump_tools.wanted_digest, host, debian.RELEASE, kdump_tools.configuration(host))
     assert "/root/.ssh/key is not there" in message and "host key of server" in message
+    with pytest.raises(Missing):  # propagate brings them
+        kdump_tools.wanted_digest(host, debian.RELEASE, kdump_tools.configuration(host))
     put_settings(host, SSH="", NFS="server:/export")
     found = kdump_tools.configuration(host).conf
     assert (found.target.kind, found.target.location, found.get("path")) == ("nfs", "server:/export", "/")

@@ -582,6 +582,15 @@ OVERLOOKED = {
 }
 
 
+@pytest.mark.parametrize("path", ["/root/.ssh/kdump_id_rsa", "/root/.ssh/known_hosts"])
+def test_what_propagate_brings_is_missing_and_not_wrong(host, path):
+    host.ssh_target()
+    host.remove(path)
+    with pytest.raises(Missing) as error:
+        kdumpctl.wanted_digest(host, RELEASE, kdumpctl.configuration(host))
+    assert "vmcore.kdump.propagate" in str(error.value)
+
+
 @pytest.mark.parametrize("name", OVERLOOKED)
 def test_kdumpctl_does_not_see_it_and_the_dump_would_fail(host, name):
     host.ssh_target()

@@ -258,7 +258,7 @@ KEY = "/root/.ssh/kdump"
 def params(**given):
     usual = {
         "state": "present", "server": "server", "user": "kdump", "key": KEY, "path": "/var/crash", "name": "db1",
-        "host_keys": [A], "accept_new": False, "rotate": False, "remove_key": False, "server_part": "later",
+        "host_keys": [A], "accept_new": False, "rotate": False, "remove_key": False, "server_part": "later", "receiver": True,
         "_check": False, "_new": False,
     }  # fmt: skip
     return dict(usual, **given)
@@ -366,7 +366,7 @@ class ServerHost(Host):
 def request(**given):
     usual = {
         "state": "present", "user": "kdump", "name": "db1", "public_keys": [A], "path": "/var/crash", "exclusive": False,
-        "_check": False,
+        "receiver": True, "_check": False,
     }  # fmt: skip
     return dict(usual, **given)
 
@@ -404,6 +404,19 @@ def test_the_receiver_of_the_role_is_taken_where_its_root_is_the_accounts(tmp_pa
     )
     host.write("/etc/vmcore-kdump/server.json", b'{"root": "/srv/of/another"}')
     assert "--root /var/crash" in str(decide(host).diff())
+
+
+def test_a_key_that_is_not_to_be_held_to_the_receiver(tmp_path):
+    host = ServerHost(tmp_path)
+    decide(host).apply(host)
+    decide(host, receiver=False).apply(host)
+    assert host.read_text("/home/kdump/.ssh/authorized_keys") == "restrict %s vmcore.kdump db1\n" % A
+    shell = (127, "", "sh: vmcore-kdump: not found\n")
+    client = FakeHost(tmp_path / "client", {"192.0.2.1": [shell, shell, RECEIVER]})
+    bring(client)
+    told = [propagate.report(client, params(receiver=receiver)) for receiver in (False, True, False)]
+    assert [one["settled"] for one in told] == [True, False, False]
+    assert [len(one["warnings"]) for one in told] == [0, 1, 0]
 
 
 @pytest.mark.parametrize("setting, file", [

@@ -83,7 +83,7 @@ def _manifest_path(release: str) -> str:
 
 # --- observing -----------------------------------------------------------------------------------------------------
 def observe(host: Any, release: str, configuration: Configuration) -> Recipe:
-    """KdumpError with all that stands in the way of a capture; Missing where it is only programs."""
+    """KdumpError with all that stands in the way of a capture; Missing where it is only programs, or what propagate brings."""
     parts = Parts()
     parts.errors += configuration.problems + configuration.conf.problems
     path = parts.of("", kernel.find_kernel, host, release)
@@ -91,7 +91,7 @@ def observe(host: Any, release: str, configuration: Configuration) -> Recipe:
     missing = list(_missing(host, configuration.settings))
     parts.errors += _collector_problems(host, configuration)
     if configuration.settings.get("SSH"):
-        parts.errors += list(_ssh_problems(host, configuration))
+        missing += list(_ssh_problems(host, configuration))
     if parts.errors:
         raise KdumpError(parts.errors + missing)
     if missing:
@@ -130,7 +130,9 @@ def _ssh_problems(host: Any, configuration: Configuration) -> Iterator[Problem]:
     """In the crash ssh can ask nobody: neither for a passphrase nor whether to trust a host key."""
     key = configuration.conf.get("sshkey")
     if not host.is_file(key):
-        hint = "Make it and send it to the server: kdump-config propagate."
+        hint = (
+            "Make it and send it to the server with the module vmcore.kdump.propagate, or with kdump-config propagate."
+        )
         yield Problem("The ssh key %s is not there." % key, hint, "sshkey", key)
     server = configuration.settings["SSH"].partition("@")[2]
     known = [file for file in _KNOWN_HOSTS if host.is_file(file)]

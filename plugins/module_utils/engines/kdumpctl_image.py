@@ -153,7 +153,10 @@ def observe(host: Any, release: str, configuration: Configuration) -> Recipe:
     installed = host.which("kdumpctl") is not None
     parts = Parts()
     parts.errors += configuration.problems + configuration.conf.problems
-    parts.errors += kdumpctl_check.problems(host, configuration, predict=not installed)
+    there = kdumpctl_check.problems(host, configuration, predict=not installed)
+    always = kdumpctl_check.problems(host, configuration, predict=True) if there and installed else there
+    missing = [problem for problem in there if problem not in always]  # what earlier steps of a play bring
+    parts.errors += always
     kernel = parts.of("", find_kernel, host, release, configuration.settings)
     path = place(host, release, kernel) if kernel else ""
     if path and _is_read_only(host, path.rpartition("/")[0]):
@@ -161,7 +164,9 @@ def observe(host: Any, release: str, configuration: Configuration) -> Recipe:
         parts.errors.append(Problem("kdumpctl cannot write its image %s: that file system is read-only." % path, hint))
     names = parts.of([], lambda: sorted(set(_files(host, release, configuration.conf))))
     if parts.errors:
-        raise KdumpError(parts.errors)
+        raise KdumpError(parts.errors + missing)
+    if missing:
+        raise Missing(missing)
     if not installed:
         raise Missing([Problem("kdumpctl is not on this host.", "Install it (dnf install /usr/bin/kdumpctl).")])
     texts = {"target": _target(host, configuration.conf)}
