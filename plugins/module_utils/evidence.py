@@ -156,6 +156,7 @@ class Seen(NamedTuple):
     failures: List[Failure]
     end: Optional[End]
     proof: Optional[Proof]
+    rescued: List[Dict[str, Any]] = []  # dumps that dump_to_rootfs has saved: the target has failed all the same
 
 
 def warnings(seen: Seen, now: float) -> Iterator[Problem]:
@@ -169,7 +170,7 @@ def warnings(seen: Seen, now: float) -> Iterator[Problem]:
             "%s holds what was saved%s." % (failure.directory, _quoted(failure.panic)),
         )
     if is_suspect(seen.end, now) and seen.end is not None:
-        left = good + [failure.at for failure in seen.failures]
+        left = good + [failure.at for failure in seen.failures] + [dump["written_at"] for dump in seen.rescued]
         if not any(at > seen.end.began - _SLACK for at in left):
             yield _nothing_left(seen.end, seen.looked)
 

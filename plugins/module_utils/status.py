@@ -91,7 +91,7 @@ def observe(host: Any, wanted_engine: str, most_vmcores: int, remote: Optional[b
     return Status(
         name, engine.packages_missing(host, name), found, release, entries, ram, image,
         sizing(facts, parts.of(None, driver.recommended, host)), facts, verdict, place, seen.looked,
-        seen.dumps[: max(0, most_vmcores)], seen.failures, seen.end, losses, found.problems + parts.errors,
+        (seen.dumps + seen.rescued)[: max(0, most_vmcores)], seen.failures, seen.end, losses, found.problems + parts.errors,
     )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def _evidence(
         seen = None if seen is None else remote_dumps.own(host, place, seen)
     saved = parts.of([], remote_dumps.rescued, host, found.conf, place)
     told = parts.of([], evidence.failures, host, seen or [])
-    return evidence.Seen((seen or []) + saved, seen is not None, told, end, None)
+    return evidence.Seen(seen or [], seen is not None, told, end, None, saved)
 
 
 def sizing(facts: readiness.Facts, advice: Optional[Recommendation]) -> Sizing:

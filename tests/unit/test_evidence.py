@@ -58,12 +58,12 @@ def dump(at, verdict="complete", path="/var/crash/x/vmcore", capture=None, **mor
     return dict(values, **more)
 
 
-def told(host, dumps=(), looked=True, proven_at=None, now=NOW):
+def told(host, dumps=(), looked=True, proven_at=None, now=NOW, rescued=()):
     failures = evidence.failures(host, list(dumps))
     proven = None
     if proven_at is not None:
         proven = proof.Proof(proof.Inputs("", "", 0, ""), "/v", "complete", proven_at, None, None, None, None)
-    seen = evidence.Seen(list(dumps), looked, failures, evidence.last_end(host), proven)
+    seen = evidence.Seen(list(dumps), looked, failures, evidence.last_end(host), proven, list(rescued))
     return [str(problem) for problem in evidence.warnings(seen, now)]
 
 
@@ -123,6 +123,18 @@ def test_a_failure_is_told_until_something_succeeds_or_two_weeks_have_gone(host)
     assert told(host, proven_at=NOW - 60) == []
     assert told(host, now=NOW + 14 * DAY) == []
     assert len(told(host, [dump(NOW - 60, "incomplete")])) == 2
+
+
+def test_a_dump_on_the_root_file_system_is_no_success_of_the_target(host):
+    report(host, at=NOW - 60)
+    assert len(told(host, rescued=[dump(NOW - 30)])) == 1
+
+
+def test_a_dump_on_the_root_file_system_is_what_a_boot_left(host):
+    evidence.begin(host)
+    boots(host, "boot-2")
+    evidence.begin(host)
+    assert told(host, rescued=[dump(NOW + 30)]) == []
 
 
 # --- retention -----------------------------------------------------------------------------------------------------
