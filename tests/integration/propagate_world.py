@@ -126,7 +126,7 @@ class World:
         )
 
     # --- ansible -----------------------------------------------------------------------------------------------
-    def play(self, ansible, tasks, *arguments, hosts=("db1",), check=True, environment=None):
+    def play(self, ansible, tasks, *arguments, hosts=("db1",), check=True, forks=5, environment=None):
         """The finished process of a playbook of these tasks, for hosts that are all this machine."""
         local = {"ansible_connection": "local", "ansible_python_interpreter": ansible.python}
         inventory = self.folder / "inventory.json"
@@ -137,7 +137,7 @@ class World:
         playbook = self.folder / "playbook.yml"
         playbook.write_text(json.dumps([play]))
         env = dict(ansible.env, HOME="/srv/controller", ANSIBLE_HOME="/srv/controller/.ansible", ANSIBLE_PIPELINING="1")
-        env.update(environment or {})
+        env.update({"ANSIBLE_FORKS": str(forks), **(environment or {})})
         argv = ["ansible-playbook", "-i", str(inventory), str(playbook), *arguments]
         return self.run(*argv, check=check, env=env)
 
