@@ -35,7 +35,7 @@ case $* in
     *-F*) cat /vmcore; exit $(cat /collector-exit) ;;
     *)
         for last; do :; done
-        cat /vmcore > "$last" || { echo "write_cache: Can't write the dump file. No space left on device" >&2; exit 1; }
+        cat /vmcore > "$last" || { printf "\\nCan't write the dump file. No space left on device\\nmakedumpfile Failed.\\n"; exit 1; }
         exit $(cat /collector-exit) ;;
 esac
 """

@@ -18,7 +18,7 @@ from .init_save import SAVE
 TOOLS = {
     "blkid": "util-linux", "date": "coreutils", "dmesg": "util-linux", "gzip": "gzip", "ls": "coreutils",
     "mkdir": "coreutils", "mount": "util-linux", "mv": "coreutils", "rm": "coreutils", "sleep": "coreutils",
-    "sync": "coreutils", "umount": "util-linux",
+    "sync": "coreutils", "tee": "coreutils", "umount": "util-linux",
 }  # fmt: skip
 
 _HEAD = r"""#!/bin/sh

@@ -83,28 +83,33 @@ count_cpus() {
     done < /proc/stat
 }
 
+# In /tmp/collector, the exit code of the collector: there is no other way in this shell to that of the first in a pipe.
+# Until it is there it reads as if it had been killed. makedumpfile tells its progress and some errors on its standard
+# error, others (a target that is full) on its standard output where that is no dump: all of it is for the console too.
+
 # collect: into the file $into/vmcore-incomplete.
 collect() {
-    set -f # its words are options, no patterns
     threads=
-    # shellcheck disable=SC2086
+    count_cpus
     case "$core_collector " in
-        "cat "*) $core_collector /proc/vmcore > "$into/vmcore-incomplete" 2> /tmp/collector.log ;;
-        *)
-            count_cpus
-            case "$core_collector " in
-                *" -E "* | *--num-threads*) ;;
-                *makedumpfile*) [ $cpus -le 1 ] || threads=--num-threads=$cpus ;; # as many as kdump.sh takes
-            esac
-            $core_collector $threads /proc/vmcore "$into/vmcore-incomplete" 2> /tmp/collector.log
-            ;;
+        *" -E "* | *--num-threads*) ;;
+        *makedumpfile*) [ $cpus -le 1 ] || threads=--num-threads=$cpus ;; # as many as kdump.sh takes
     esac
-    collected=$?
+    set -f # its words are options, no patterns
+    # shellcheck disable=SC2086
+    {
+        case "$core_collector " in
+            "cat "*) $core_collector /proc/vmcore > "$into/vmcore-incomplete" ;;
+            *) $core_collector $threads /proc/vmcore "$into/vmcore-incomplete" ;;
+        esac
+        echo $? > /tmp/collector
+    } 2>&1 | tee /tmp/collector.log
     set +f
-    return $collected
+    read -r collected < /tmp/collector
+    return "$collected"
 }
 
-# collect_stream: to standard output. There is no other way in this shell to the exit code of the first in a pipe.
+# collect_stream: to standard output.
 collect_stream() {
     set -f
     stream_as=$core_collector
@@ -117,9 +122,13 @@ collect_stream() {
             stream_as="$program -F $*"
             ;;
     esac
-    # shellcheck disable=SC2086
-    $stream_as /proc/vmcore 2> /tmp/collector.log
-    echo $? > /tmp/collector
+    {
+        {
+            # shellcheck disable=SC2086
+            $stream_as /proc/vmcore 2>&1 >&4
+            echo $? > /tmp/collector
+        } | tee /tmp/collector.log >&2
+    } 4>&1
 }
 
 # ended_with CODE LOG WHAT: complain about a program that failed.
@@ -133,7 +142,7 @@ ended_with() {
 
 save_vmcore() {
     say "saving vmcore: $core_collector"
-    echo 0 > /tmp/collector
+    echo 137 > /tmp/collector
     case $kind in
         ssh) save_vmcore_on_server ;;
         raw) save_vmcore_raw ;;
