@@ -193,7 +193,9 @@ class Machine:
         self.write("/lib64/ld.so.2", elf())
         self.write("/usr/lib64/libc.so.6", elf())
         program = elf(["libc.so.6"], "/lib64/ld.so.2")
-        names = "blkid date dmesg gzip insmod ls makedumpfile mkdir mount mv rm sh sleep sync tee umount lvm mdadm".split()
+        names = (
+            "blkid date dmesg gzip insmod ls makedumpfile mkdir mount mv rm sh sleep sync tee umount lvm mdadm".split()
+        )
         for name in names:
             self.write("/usr/bin/" + name, program + name.encode(), 0o755)
         if busybox:
