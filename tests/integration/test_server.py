@@ -205,6 +205,6 @@ def test_absent_leaves_the_dumps(server):
     assert changed == 0, printed
     assert server.inside("id", server.user).returncode != 0
     left = server.inside("find", "/etc/ssh/sshd_config.d", "/etc/exports.d", "/etc/systemd/system", "/etc/vmcore-kdump",
-                         "/usr/local/lib", "-name", "*vmcore*").stdout  # fmt: skip
-    assert left == "", server.inside("ls", "-laR", "/usr/local/lib/vmcore-kdump").stdout
+                         "/usr/local/lib", "-path", "*vmcore*", "!", "-type", "d").stdout  # fmt: skip
+    assert left == ""
     assert server.inside("test", "-e", f"/srv/vmcore-kdump/web1/{FOLDER}/vmcore.flat").returncode == 0
