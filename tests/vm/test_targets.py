@@ -96,12 +96,12 @@ def test_a_failure_is_never_silent(host, server, fault):
         machines[name].ssh(command)
     try:
         end = panic.crash(host.guest)
-        assert end.how == row["end"], end.console[-4000:]
-        assert row["message"] in end.console
-    finally:
         panic.back(host.guest, boot_id, end)
+    finally:
         for name, command in row.get("mend", {}).items():
             machines[name].ssh(command)
+    assert end.how == row["end"], end.console[-4000:]
+    assert row["message"] in end.console
     state = host.info(remote=True)
     told = [failure for failure in state["failures"] if failure["directory"] not in known]
     assert any(row["message"] in failure["message"] for failure in told), state["failures"]
