@@ -76,6 +76,9 @@ class ActionModule(ActionBase):
         try:
             return self._with_server(first)
         except ServerError as error:
+            # The controller knows the server's new key, and that may be all that the host lacks.
+            if error.host_key and first["login"] == "unknown" and not self._task.check_mode:
+                return together(self._host_part("done", host_keys=[error.host_key]), first)
             # A host that was prepared otherwise goes on working, with no way to its server.
             if not first["verified"] or rotating or args["exclusive"]:
                 raise

@@ -21,7 +21,10 @@ _PROBLEMS: Dict[str, Problem] = {
         "Give propagate a way to that server, which needs python3: a password, a key of the controller, or its inventory "
         "entry.",
     ),
-    "refused": Problem("The dump server's receiver refuses this host: {said}", "Mend that on the server."),
+    "refused": Problem(
+        "{where} lets this host in and then refuses: {said}",
+        "Mend that on the server. Without a receiver the account needs a shell, and may be no account for sftp alone.",
+    ),
     "denied": Problem(
         "{where} does not accept the host's key, as the capture kernel would use it: {said}",
         "sshd's log on the server says why: the account's home and .ssh must be writable by nobody else, its shell must "
@@ -42,8 +45,9 @@ _PROBLEMS: Dict[str, Problem] = {
 class Login(NamedTuple):
     """How a login went.
 
-    result: receiver (it may deliver dumps and nothing else) · shell (it may do more) · refused (by the receiver) ·
-    denied (the key is not accepted) · unknown (no host key of the server is pinned, or another one is) · unreachable
+    result: receiver (it may deliver dumps and nothing else) · shell (it may do more) · refused (by the receiver, or by
+    what is there in place of a shell) · denied (the key is not accepted) · unknown (no host key of the server is pinned,
+    or another one is) · unreachable
     said: what ssh or the receiver said
     """
 
@@ -58,7 +62,10 @@ def attempt(host: Any, server: ssh.Server, key: str) -> Login:
         raise fail("There is no ssh on this host.", "Install openssh-client (Debian) or openssh-clients (Red Hat).")
     for address in server.addresses:
         words = ssh.options(host.path(key), " ".join(server.known_hosts), server.key_name, server.port, _TIMEOUT)
-        tried = _ask(host, ["ssh"] + words + [server.user + "@" + address, "vmcore-kdump", "list"])
+        to = ["ssh"] + words + [server.user + "@" + address]
+        tried = _ask(host, to + ["vmcore-kdump", "list"])
+        if tried.result == "shell" and host.run(to + ["true"], timeout=6 * _TIMEOUT).rc != 0:
+            tried = Login("refused", tried.said)  # nologin(8), or nothing but sftp
         if tried.result != "unreachable":
             break
     return tried

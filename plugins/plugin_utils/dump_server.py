@@ -83,7 +83,11 @@ if cmp -s "$file" "$new"; then rm -f "$new" && echo same; else mv -f "$new" "$fi
 
 
 class ServerError(Exception):
-    """A sentence, and one with the remedy."""
+    """A sentence, and one with the remedy. `host_key`: of a server that is the right one and lets nobody in."""
+
+    def __init__(self, message: str, host_key: str = "") -> None:
+        super().__init__(message)
+        self.host_key = host_key
 
 
 class Server:
@@ -107,11 +111,11 @@ class Server:
             try:
                 return self._connected()
             except paramiko.AuthenticationException as error:
-                raise ServerError(self._sentence(error)) from None
+                raise ServerError(self._sentence(error), self.host_key) from None
             except (paramiko.SSHException, EOFError, ConnectionResetError) as error:
                 # sshd refuses some while many log in at once (MaxStartups).
                 if pause is None or not any(word in str(error) for word in TURNED_AWAY):
-                    raise ServerError(self._sentence(error)) from None
+                    raise ServerError(self._sentence(error), self.host_key) from None
                 time.sleep(pause * random.uniform(0.5, 1.5))
             except Exception as error:
                 raise ServerError(self._sentence(error)) from None
@@ -119,6 +123,7 @@ class Server:
 
     def _connected(self) -> Server:
         self._client = paramiko.SSHClient()
+        self.host_key = ""
         try:
             self._trust()
             own = not self._to["password"]
@@ -126,12 +131,18 @@ class Server:
                 **self._to, look_for_keys=own, allow_agent=own, timeout=SECONDS, banner_timeout=SECONDS,
                 auth_timeout=SECONDS,
             )  # fmt: skip
-        except BaseException:
+        except BaseException as error:
+            if _is_of_login(error):
+                self._take_host_key()
             self._client.close()
             raise
+        self._take_host_key()
+        return self
+
+    def _take_host_key(self) -> None:
+        """That of the server, which _trust() has been asked about by now."""
         key = self._client.get_transport().get_remote_server_key()
         self.host_key = f"{key.get_name()} {key.get_base64()}"
-        return self
 
     def __exit__(self, *dummy: object) -> None:
         self._client.close()
@@ -158,7 +169,7 @@ class Server:
                 f"The dump server {self.where} shows another host key than the one that is known of it. If its key was "
                 "changed, give the new one as host_keys; if nobody changed it, somebody else answers there."
             )
-        if isinstance(error, paramiko.AuthenticationException) or "No authentication methods" in str(error):
+        if _is_of_login(error):
             return (
                 f"The dump server {self.where} does not let the controller in: {error}. Give the account's password, or "
                 "a key that it accepts to whoever runs Ansible, or let the server be a host of the inventory."
@@ -239,6 +250,10 @@ def program(request: dict[str, Any]) -> bytes:
         archive.writestr(authorize_program.REQUEST, json.dumps(request))
         archive.writestr(authorize_program.RECEIVER, boot.program_bytes(receiver.__name__))
     return out.getvalue()
+
+
+def _is_of_login(error: BaseException) -> bool:
+    return isinstance(error, paramiko.AuthenticationException) or "No authentication methods" in str(error)
 
 
 def _quoted(text: str) -> str:

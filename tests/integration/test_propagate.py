@@ -188,6 +188,19 @@ def test_trust_on_first_use_is_no_trust_in_a_changed_key(world, ansible):
     assert world.read(PINS) == f"127.0.0.1 {world.host_key()} vmcore.kdump\n"
 
 
+def test_a_changed_key_that_the_controller_knows_is_pinned_with_no_way_into_the_server(world, ansible):
+    world.controller_knows(world.host_key())
+    play(world, ansible, propagate(password=PASSWORD))
+    world.new_host_keys()
+    refused = play(world, ansible, propagate())[0]
+    assert refused["failed"] and "another host key" in refused["msg"], refused
+    world.controller_knows(world.host_key())
+    repaired = play(world, ansible, propagate())[0]
+    assert not repaired["failed"], repaired["msg"]
+    assert repaired["restricted"] and repaired["actions"] == [f"write {PINS}"]
+    assert world.read(PINS) == f"127.0.0.1 {world.host_key()} vmcore.kdump\n"
+
+
 # --- a server of the inventory -------------------------------------------------------------------------------------
 def test_a_server_of_the_inventory_and_its_new_host_key(world, ansible):
     world.sh("printf '%s\\n' '127.0.0.1,other ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFPm0QxWwJ1Zb1n4hjx4UqG0eo0sv0PStLqkY4ZPW8Xx' "

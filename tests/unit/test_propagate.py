@@ -212,6 +212,7 @@ class FakeHost(Host):
         self.answers = dict(answers)
         self.asked = []
         self.waited = []
+        self.true = 0
         for name in ("ssh", "ssh-keygen", "ssh-keyscan"):
             self.write("/usr/bin/" + name, b"", 0o755)
 
@@ -220,6 +221,8 @@ class FakeHost(Host):
             return Result(argv, 0, "hostname server\nport 22\n", "")
         if argv[0] == "ssh":
             self.asked.append(argv)
+            if argv[-1] == "true":
+                return Result(argv, self.true, "", "")
             given = self.answers[argv[-3].partition("@")[2]]
             return Result(argv, *(given.pop(0) if isinstance(given, list) else given))
         if argv[0] == "ssh-keyscan":
@@ -242,6 +245,14 @@ def test_every_address_is_tried_with_the_options_of_the_capture(tmp_path):
     assert login.attempt(host, SERVER, "/root/.ssh/kdump").result == "receiver"
     options = ssh.options(host.path("/root/.ssh/kdump"), "/etc/ssh/ssh_known_hosts", "server", 22, 20)
     assert host.asked[1] == ["ssh"] + options + ["kdump@2001:db8::1", "vmcore-kdump", "list"]
+
+
+@pytest.mark.parametrize("true, result", [(0, "shell"), (1, "refused")])
+def test_an_account_without_a_shell_is_no_account_for_dumps(tmp_path, true, result):
+    host = FakeHost(tmp_path, {"192.0.2.1": (1, "", "This account is currently not available.\n")})
+    host.true = true
+    tried = login.attempt(host, SERVER, "/key")
+    assert tried.result == result and "not available" in tried.said
 
 
 def test_a_server_that_has_too_many_logins_at_once_is_asked_again(tmp_path):
