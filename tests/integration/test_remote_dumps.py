@@ -263,6 +263,21 @@ def test_a_server_that_answers_something_else(tmp_path, answer):
 APART = 'mount --bind "$1" /etc && shift && exec "$@"'
 
 
+def info_of(ansible, tmp_path, files):
+    """What the module info returns with remote, where /etc has these files."""
+    etc = tmp_path / "etc"
+    shutil.copytree("/etc", str(etc), symlinks=True)
+    for name, content in files.items():
+        (etc / name).write_text(content)
+    result = tmp_path / "result.json"
+    look = {"vmcore.kdump.info": {"engine": "native", "remote": True}, "register": "seen"}
+    keep = {"ansible.builtin.copy": {"content": "{{ seen | to_json }}", "dest": str(result), "mode": "0600"}}
+    play = {"name": "Test", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [look, keep]}
+    (tmp_path / "playbook.yml").write_text(json.dumps([play]))
+    ansible.command("unshare", "-m", "sh", "-c", APART, "sh", etc, "ansible-playbook", tmp_path / "playbook.yml")
+    return json.loads(result.read_text())
+
+
 @needs_sshd
 @pytest.mark.skipif(not IS_ROOT, reason="mounts")
 def test_the_module_brings_the_program_that_a_plain_server_is_sent(ansible, tmp_path):
@@ -270,30 +285,25 @@ def test_the_module_brings_the_program_that_a_plain_server_is_sent(ansible, tmp_
     server.start(["restrict " + server.public("web1")])
     try:
         put_dump(tmp_path / "crash", "127.0.0.1-2026-11-24-10:00:00")
-        etc = tmp_path / "etc"
-        shutil.copytree("/etc", str(etc), symlinks=True)
-        (etc / "ssh" / "ssh_config").write_text("Host dumps\n  Port %d\n" % server.port)
         key = " ".join(server.public("server").split()[:2])
-        (etc / "ssh" / "ssh_known_hosts").write_text("[dumps]:%d %s\n" % (server.port, key))
-        (etc / "hosts").write_text("127.0.0.1 localhost dumps\n")
-        written = "ssh %s@dumps\nsshkey %s\npath %s\n" % (server.user, server.key_of("web1"), tmp_path / "crash")
-        (etc / "kdump.conf").write_text(written)
-        result = tmp_path / "result.json"
-        look = {"vmcore.kdump.info": {"engine": "native", "remote": True}, "register": "seen"}
-        keep = {"ansible.builtin.copy": {"content": "{{ seen | to_json }}", "dest": str(result), "mode": "0600"}}
-        play = {
-            "name": "Test",
-            "hosts": "localhost",
-            "connection": "local",
-            "gather_facts": False,
-            "tasks": [look, keep],
-        }
-        (tmp_path / "playbook.yml").write_text(json.dumps([play]))
-        argv = ["-m", "sh", "-c", APART, "sh", etc, "ansible-playbook", tmp_path / "playbook.yml"]
-        ansible.command("unshare", *argv)
-        seen = json.loads(result.read_text())
+        seen = info_of(ansible, tmp_path, {
+            "ssh/ssh_config": "Host dumps\n  Port %d\n" % server.port,
+            "ssh/ssh_known_hosts": "[dumps]:%d %s\n" % (server.port, key),
+            "hosts": "127.0.0.1 localhost dumps\n",
+            "kdump.conf": "ssh %s@dumps\nsshkey %s\npath %s\n" % (
+                server.user, server.key_of("web1"), tmp_path / "crash"),
+        })  # fmt: skip
         where = "%s@dumps:%s/crash" % (server.user, tmp_path)
         assert (seen["target"]["where"], seen["target"]["looked"]) == (where, True), seen["errors"]
         assert not [error for error in seen["errors"] if "server" in error["message"]], seen["errors"]
     finally:
         server.stop()
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="mounts")
+def test_the_module_looks_at_a_file_system_that_is_not_mounted(ansible, tmp_path, loop):
+    device = crashed(tmp_path, loop, "ext4", 32 << 20, lambda point: put_dump(point / "crash", data=kdump()[:9000]))
+    seen = info_of(ansible, tmp_path, {"kdump.conf": "ext4 %s\npath /crash\n" % device})
+    folder = "%s:/crash/%s" % (device, NAME)
+    assert [(dump["path"], dump["verdict"]) for dump in seen["vmcores"]] == [(folder + "/vmcore", "incomplete")]
+    assert [failure["directory"] for failure in seen["failures"]] == [folder] and folder in seen["losses"][0]
