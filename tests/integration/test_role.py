@@ -20,7 +20,7 @@ with open(%(log)r, "a") as log:
 print(json.dumps(%(result)r))
 """
 INFO = {
-    "readiness": "armed", "reasons": [], "packages_missing": [], "unit_enabled": 1, "loaded": {}, "engine": "native",
+    "readiness": "armed", "reasons": [], "losses": [], "packages_missing": [], "unit_enabled": 1, "loaded": {}, "engine": "native",
     "conf": {"exists": True, "path": "/etc/kdump.conf"}, "crashkernel": {"reserved_bytes": 1 << 27, "reboot_required": 0},
     "expected": {"differs": ["triggers"], "path": "/etc/sysconfig/kdump", "settings": {}, "conf": {}, "triggers": {}},
 }  # fmt: skip
