@@ -50,7 +50,9 @@ def machines(table: Dict) -> Iterator[collection.Ansible]:
 def crash(ansible: collection.Ansible, table: Dict, target: str, megabytes: int) -> Optional[Dict[str, object]]:
     """The figures of one crash; None where no whole vmcore arrived."""
     client, row = guest.find(CLIENT), table["targets"][target]
-    guest.ssh(client, "rm -f /etc/kdump.conf\nexport DEBIAN_FRONTEND=noninteractive\n" + row.get("prepare", "true"))
+    guest.ssh(
+        client, "set -e\nrm -f /etc/kdump.conf\nexport DEBIAN_FRONTEND=noninteractive\n" + row.get("prepare", "true")
+    )
     variables = {**table["all_rows"], **row["variables"], "kdump_crashkernel": f"{megabytes}M", "server": SERVER}
     try:
         ansible.playbook("vmcore.kdump.kdump", "-e", json.dumps({**variables, "kdump_hosts": CLIENT}))

@@ -16,7 +16,7 @@ import sys
 
 # libpam-systemd ends ssh's sessions before the network when the guest shuts down, as on every usual host.
 INCLUDE = (
-    "ca-certificates,dbus,e2fsprogs,grub-pc,iproute2,kmod,libpam-systemd,openssh-server,procps,python3,python3-apt,"
+    "ca-certificates,dbus,e2fsprogs,fdisk,grub-pc,iproute2,kmod,libpam-systemd,openssh-server,procps,python3,python3-apt,"
     "systemd-sysv,udev"
 )
 # Each group is resolved by itself against the base system: some of them exclude each other.

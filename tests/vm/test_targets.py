@@ -40,7 +40,7 @@ def server(new_host):
 def arm(host, server, target, **variables):
     """Converges the client to a row of targets.yml."""
     row = TABLE["targets"][target]
-    host.ssh("rm -f /etc/kdump.conf\nexport DEBIAN_FRONTEND=noninteractive\n" + row.get("prepare", "true"))
+    host.ssh("set -e\nrm -f /etc/kdump.conf\nexport DEBIAN_FRONTEND=noninteractive\n" + row.get("prepare", "true"))
     variables = {**TABLE["all_rows"], **row.get("variables", {}), **variables}
     executed = host.converge(server=server.name, **variables)
     assert host.info()["readiness"] in ("armed", "proven", "stale")
@@ -87,19 +87,19 @@ def test_a_rotated_host_key_is_repaired_by_the_next_converge(host, server):
 def test_a_failure_is_never_silent(host, server, fault):
     row = FAULTS[fault]
     machines = {"client": host, "server": server}
-    host.ssh(row.get("prepare", "true"))
+    host.ssh("set -e\n" + row.get("prepare", "true"))
     arm(host, server, row["target"], **row.get("variables", {}))
     dumps = host.ssh("ls -d /var/crash/* 2>/dev/null; true").splitlines()
     known = [failure["directory"] for failure in host.info(remote=True)["failures"]]
     boot_id = host.boot_id()
     for name, command in row.get("break", {}).items():
-        machines[name].ssh(command)
+        machines[name].ssh("set -e\n" + command)
     try:
         end = panic.crash(host.guest)
         panic.back(host.guest, boot_id, end)
     finally:
         for name, command in row.get("mend", {}).items():
-            machines[name].ssh(command)
+            machines[name].ssh("set -e\n" + command)
     assert end.how == row["end"], end.console[-4000:]
     assert row["message"] in end.console
     state = host.info(remote=True)
