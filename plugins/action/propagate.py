@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -78,7 +79,8 @@ class ActionModule(ActionBase):
         except ServerError as error:
             # The controller knows the server's new key, and that may be all that the host lacks.
             if error.host_key and first["login"] == "unknown" and not self._task.check_mode:
-                return together(self._host_part("done", host_keys=[error.host_key]), first)
+                with contextlib.suppress(Failure):
+                    return together(self._host_part("done", host_keys=[error.host_key]), first)
             # A host that was prepared otherwise goes on working, with no way to its server.
             if not first["verified"] or rotating or args["exclusive"]:
                 raise
