@@ -19,7 +19,7 @@ if sys.version_info < (3, 10):
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from lab import __main__ as cli
-from lab import accel, collection, common, guest, image, recipe
+from lab import accel, collection, common, guest, image, panic, recipe
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 
@@ -241,3 +241,32 @@ def test_daemons_are_stopped_and_a_stale_pid_file_ends_nobody(tmp_path, monkeypa
         assert other.poll() is None
         guest.stop_daemons()  # its pid file is stale now
         other.kill()
+
+
+class Event:
+    """A `virsh event` that has seen a restart, or not."""
+
+    def __init__(self, code):
+        self.code = code
+
+    def poll(self):
+        return self.code
+
+
+@pytest.mark.parametrize(
+    "code, up, console, how",
+    [
+        pytest.param(0, True, b"", "reboot", id="it restarts"),
+        pytest.param(None, False, b"", "poweroff", id="it is off"),
+        pytest.param(None, True, b"[ 12.3] reboot: System halted", "halt", id="it has halted"),
+        pytest.param(None, True, b"kdump: [12.3] a shell for you; leave", "shell", id="it waits for somebody"),
+        pytest.param(None, True, b"reboot: ", "nothing", id="it hangs"),
+    ],
+)
+def test_how_a_guest_ends_after_a_panic(cache, monkeypatch, code, up, console, how):
+    one = make_guest()
+    one.directory.mkdir(parents=True)
+    one.console.write_bytes(b"reboot: System halted, long ago" + console)
+    monkeypatch.setattr(panic, "END_SECONDS", 0.3)
+    monkeypatch.setattr(guest, "running", lambda: [one.domain] if up else [])
+    assert panic.wait_for_end(one, len(b"reboot: System halted, long ago"), Event(code)) == how
