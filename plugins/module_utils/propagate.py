@@ -58,7 +58,7 @@ def report(host: Any, params: Params) -> Dict[str, Any]:
         return result
     tried = login.attempt(host, server, key + _NEXT if host.is_file(key + _NEXT) else key)
     problem = login.problem(tried, server)
-    must = params["server_part"] == DONE or tried.result in ("unreachable", "refused")
+    must = params["server_part"] == DONE or tried.result == "unreachable"
     if problem and must and tried.result != "shell" and not params["_check"]:
         raise KdumpError([problem])
     if problem and (must or tried.result == "shell") and params["receiver"]:
