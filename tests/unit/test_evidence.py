@@ -40,8 +40,9 @@ def shut_down(host):
     host.rename(layout.RUNNING, layout.ENDED)
 
 
-def report(host, name="2026-11-24-10:30:00", at=NOW - 60, capture=CAPTURE, **files):
+def report(host, name="2026-11-24-10:30:00", at=NOW - 60, capture="", **files):
     folder = layout.FAILED + "/" + name
+    capture = CAPTURE if capture == "" else capture
     texts = {"kexec-dmesg.log": b"", "vmcore-dmesg.txt": PANIC}
     if capture is not None:
         texts["capture.json"] = json.dumps(capture).encode()

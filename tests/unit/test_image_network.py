@@ -58,7 +58,7 @@ class Net(image_host.Machine):
         self.write(node + "/dev_port", "%d\n" % port)
         return node
 
-    def stacked(self, name, kind, lower, data=None, **more):
+    def upper(self, name, kind, lower, data=None, **more):
         node = self.device(name, "/sys/devices/virtual/net/" + name, kind, data, **more)
         for one in lower:
             self.link("%s/lower_%s" % (node, one), SYSFS + one)
@@ -66,16 +66,16 @@ class Net(image_host.Machine):
 
     def vlan(self, name, lower, number=5, **more):
         data = dict({"protocol": "802.1Q", "id": number, "flags": ["REORDER_HDR"]}, **more.pop("data", {}))
-        return self.stacked(name, "vlan", [lower], data, **dict({"link": lower}, **more))
+        return self.upper(name, "vlan", [lower], data, **dict({"link": lower}, **more))
 
     def bond(self, name="bond0", lower=("eth0", "eth1"), options=(), **more):
-        node = self.stacked(name, "bond", lower, **more)
+        node = self.upper(name, "bond", lower, **more)
         for option, text in dict({"mode": "active-backup 1", "miimon": "100"}, **dict(options)).items():
             self.write("%s/bonding/%s" % (node, option), text + "\n")
         return node
 
     def bridge(self, name="br0", lower=("eth0",), tree="0", filtering="0", **more):
-        node = self.stacked(name, "bridge", lower, **more)
+        node = self.upper(name, "bridge", lower, **more)
         self.write(node + "/bridge/stp_state", tree + "\n")
         self.write(node + "/bridge/vlan_filtering", filtering + "\n")
         return node
@@ -383,7 +383,7 @@ def test_two_cards_with_the_same_mac_are_found_by_their_places(net):
 
 def test_a_virtual_device_with_the_same_mac_is_no_second_card(net):
     net.card()
-    net.stacked("br9", "bridge", [])
+    net.upper("br9", "bridge", [])
     assert net.lines()[0] == "nic eth0 mac %s -" % MAC
 
 
@@ -505,7 +505,7 @@ def test_the_mac_of_a_bond_that_was_set_comes_before_its_members(net):
 
 def test_bonds_that_are_refused(net):
     net.bond(lower=[])
-    net.stacked("bond1", "bond", [])
+    net.upper("bond1", "bond", [])
     for device, what in (("bond0", "a bond without members"), ("bond1", "a bond whose options cannot be read")):
         net.inet(device, "192.0.2.5/24")
         net.way(device=device)
