@@ -70,6 +70,8 @@ def test_a_vmcore_arrives_by(host, server, target, record_property):
         new = sorted(arrived(server) - before)
         dumps = server.module("vmcore_info", paths=new, deep=True)["vmcores"]
         assert [(dump["verdict"], dump["problems"]) for dump in dumps] == [("complete", [])]
+        listed = server.module("vmcore_info", paths=[ARRIVED], server=True)["vmcores"]
+        assert new[0] in [dump["path"] for dump in listed]
 
 
 @long
