@@ -22,7 +22,17 @@ PACKAGES = (
     "xorriso",
 )
 # What the unit tests compare with; where one is missing they leave that comparison out.
-TEST_PACKAGES = ("btrfs-progs", "busybox", "cpio", "openssh-server", "shellcheck", "systemd", "xfsprogs", "zstd")
+TEST_PACKAGES = (
+    "btrfs-progs",
+    "busybox",
+    "cpio",
+    "iproute2",
+    "openssh-server",
+    "shellcheck",
+    "systemd",
+    "xfsprogs",
+    "zstd",
+)
 
 
 def missing(wanted: tuple) -> list:
