@@ -193,7 +193,7 @@ def integration(session, core):
 
 
 # Real shells, sshd, networks and file systems, and no ansible-playbook: once is enough.
-WITHOUT_ANSIBLE = ["test_network.py", "test_capture_flow.py", "test_image_ssh.py", "test_receiver.py"]
+WITHOUT_ANSIBLE = ["test_network.py", "test_capture_flow.py", "test_image_ssh.py"]
 
 
 @nox.session(python=PYTHONS[NEWEST])
