@@ -258,7 +258,7 @@ def test_the_root_of_the_target_has_one_slash(name, functions, tmp_path):
 SAID = [
     # what a program wrote, what it comes to
     (b"Host key verification failed.\r\n", "Host key verification failed."),
-    (b"Copying data : [ 10.0 %] -\rCopying data : [ 12.0 %] \\\rwrite_buffer: No space left on device\nmakedumpfile Failed.\n",
+    (b"Copying data : [ 10.0 %] -\rCopying data : [ 12.0 %] \\\rwrite_buffer: No space left on device\nThis is an incomplete dumpfile, but might analyzable.\nmakedumpfile Failed.\n",
      "write_buffer: No space left on device"),
     (b"dd: error writing 'x': No space left on device\n3+0 records in\n2+1 records out\n1536 bytes (1.5 kB, 1.5 KiB) copied, 1 s\n",
      "dd: error writing 'x': No space left on device"),

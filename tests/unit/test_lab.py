@@ -217,7 +217,8 @@ def test_a_terminal_that_is_closed_ends_the_demo_but_not_one_under_nohup():
         "import signal; from lab import demo; demo.end_on_signals(); signal.raise_signal(signal.SIGHUP); print('on')"
     )
     root = pathlib.Path(__file__).resolve().parents[2]
-    for nohup, code, output in (([], 1, ""), (["nohup"], 0, "on\n")):
+    # These tests may run under nohup themselves.
+    for nohup, code, output in ((["env", "--default-signal=HUP"], 1, ""), (["nohup"], 0, "on\n")):
         done = subprocess.run([*nohup, sys.executable, "-c", script], cwd=root, stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, check=False)  # fmt: skip
         assert (done.returncode, done.stdout) == (code, output), done.stderr
