@@ -45,7 +45,8 @@ said_in() {
         case $line in *[[:cntrl:]]) line=${line%?} ;; esac
         line=${line##*[[:cntrl:]]}
         case $line in
-            '' | *%* | 'makedumpfile Failed'* | *'but might analyzable'* | *'dmesg(1) may'* | *records\ in | *records\ out | *'bytes '*copied*) ;;
+            '' | *%* | 'makedumpfile Failed'* | *'but might analyzable'* | *'dmesg(1) may'*) ;;
+            *records\ in | *records\ out | *'bytes '*copied*) ;;
             *) said=$line ;;
         esac
     done 2> /dev/null < "$1"
