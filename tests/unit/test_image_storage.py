@@ -41,7 +41,7 @@ def test_a_partition_of_a_virtio_disk(machine):
     machine.partition(machine.virtio_disk())
     root_on(machine, "254:1")
     assert found(machine) == storage.Storage(
-        "partition", "ext4", UUID, "", 1, "rw", "var/crash", ["ext4", "virtio_blk"],
+        "partition", "ext4", UUID, "", 1, "rw,errors=remount-ro", "var/crash", ["ext4", "virtio_blk"],
         ["pci:v00001AF4d00001001sv00001AF4sd00000002bc01sc00i00"], [], "/var/crash",
     )  # fmt: skip
 

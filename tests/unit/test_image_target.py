@@ -76,7 +76,8 @@ def refused(machine, text="", error=KdumpError):
 # --- file systems ----------------------------------------------------------------------------------------------------
 def test_a_path_on_the_root_file_system(machine):
     assert values(machine) == {
-        "kind": "filesystem", "directory": "var/crash", "uuid": UUID, "devices": "1", "fstype": "ext4", "options": "rw",
+        "kind": "filesystem", "directory": "var/crash", "uuid": UUID, "devices": "1", "fstype": "ext4",
+        "options": "rw,errors=remount-ro",
     }  # fmt: skip
     made = found(machine)
     assert (made.path, made.network, made.manifest["where"]) == ("/var/crash", None, "UUID=%s:/var/crash" % UUID)
@@ -116,7 +117,7 @@ def test_a_file_system_that_is_not_mounted(machine, kind, name, link):
     text = "%s %s\npath /dumps/here\n" % (kind, name)
     assert values(machine, text) == {
         "kind": "filesystem", "directory": "dumps/here", "uuid": OTHER, "devices": "1", "fstype": KINDS[kind][0],
-        "options": "rw",
+        "options": "rw,errors=remount-ro" if KINDS[kind][0] == "ext4" else "rw",
     }  # fmt: skip
     assert (found(machine, text).path, found(machine, text).modules[:2]) == ("", [KINDS[kind][0], "virtio_blk"])
 
@@ -137,39 +138,57 @@ def test_one_on_a_logical_volume_and_one_on_an_array(machine):
 @pytest.mark.parametrize(
     "given, options",
     [
-        ("defaults,noauto,nofail,x-systemd.automount,_netdev,user,comment=mine", "rw"),
-        ("ro,noauto,noatime,errors=remount-ro,discard", "rw,noatime,errors=remount-ro,discard"),
-        ('noauto,context="system_u:object_r:kdump_crash_t:s0"', "rw"),
-        ("noauto,usrjquota=aquota.user,jqfmt=vfsv0,noload", "rw"),
-        ("noauto,noatim,nobarrier,errors=explode,commit=5", "rw,commit=5"),
+        ("defaults,noauto,nofail,x-systemd.automount,_netdev,user,comment=mine", "rw,errors=remount-ro"),
+        ("ro,noauto,noatime,errors=remount-ro,discard", "rw,errors=remount-ro,noatime,discard"),
+        ("noauto,errors=panic,sync", "rw,errors=remount-ro,sync"),
+        ("noauto,errors=continue,sync", "rw,errors=continue,sync"),
+        ('noauto,context="system_u:object_r:kdump_crash_t:s0"', "rw,errors=remount-ro"),
+        ("noauto,usrjquota=aquota.user,jqfmt=vfsv0,noload", "rw,errors=remount-ro"),
+        ("noauto,noatim,nobarrier,errors=explode,commit=5", "rw,errors=remount-ro,commit=5"),
     ],
 )
-def test_options_of_fstab_that_the_kernel_knows_are_kept(machine, given, options):
-    second_disk(machine)
-    machine.write("/etc/fstab", "/dev/vda1 / ext4 sync 0 1\n/dev/vdb1 /mnt/dumps ext4 %s 0 0\n" % given)
-    assert values(machine, "ext4 /dev/vdb1\n")["options"] == options
+@pytest.mark.parametrize("kind", ["ext2", "ext3", "ext4"])
+def test_options_of_fstab_that_the_kernel_knows_are_kept(machine, kind, given, options):
+    """errors=panic, which a superblock may say as well, would be a second panic in the middle of the dump."""
+    second_disk(machine, kind)
+    machine.write("/etc/fstab", "/dev/vda1 / ext4 sync 0 1\n/dev/vdb1 /mnt/dumps %s %s 0 0\n" % (kind, given))
+    assert values(machine, "%s /dev/vdb1\n" % kind)["options"] == options
+    dracut = 'dracut_args --mount "/dev/vdb1 /mnt %s %s"\n' % (kind, given.replace('"', ""))
+    assert values(machine, dracut)["options"] == options
 
 
 @pytest.mark.parametrize(
     "kind, given, options",
     [
-        ("xfs", "noauto,nouuid,uquota,usrquota,attr2,nobarrier,inode64", "rw,nouuid,uquota,usrquota,inode64"),
-        ("btrfs", "noauto,subvol=@dumps,compress=zstd:3,device=/dev/vdc", "rw,subvol=@dumps"),
+        ("xfs", "noauto,nouuid,uquota,usrquota,attr2,nobarrier,inode64", "rw,nouuid,usrquota,inode64"),
+        ("btrfs", "noauto,subvol=/@dumps/a,compress=zstd:3,device=/dev/vdc", "rw,subvolid=5"),
+        ("btrfs", "noauto,subvolid=256,discard", "rw,subvolid=256,discard"),
     ],
 )
 def test_what_each_file_system_keeps_of_fstab(machine, kind, given, options):
     second_disk(machine, kind, KINDS[kind][1])
     machine.write("/etc/fstab", "/dev/vdb1 /mnt/dumps %s %s 0 0\n" % (kind, given))
-    assert values(machine, "%s /dev/vdb1\n" % kind)["options"] == options
+    made = values(machine, "%s /dev/vdb1\npath /here\n" % kind)
+    assert (made["options"], made["directory"]) == (options, "@dumps/a/here" if "@" in given else "here")
 
 
-def test_mounted_or_not_it_is_the_same_image(machine):
-    second_disk(machine)
-    machine.write("/etc/fstab", "/dev/vdb1 /mnt/dumps ext4 noauto,errors=panic 0 0\n")
-    text = "ext4 /dev/vdb1\npath /dumps\n"
+@pytest.mark.parametrize(
+    "kind, given, root, shown",
+    [
+        ("ext4", "noauto,errors=panic", "/", "rw,stripe=64,errors=panic"),
+        ("xfs", "noauto,gquota,nouuid", "/", "rw,nouuid,attr2,grpquota"),
+        ("btrfs", "noauto,subvol=@dumps", "/@dumps", "rw,subvolid=256,subvol=/@dumps"),
+    ],
+)
+def test_mounted_or_not_it_is_the_same_image(machine, kind, given, root, shown):
+    node = second_disk(machine, kind, KINDS[kind][1])
+    machine.write("/etc/fstab", "/dev/vdb1 /mnt/dumps %s %s 0 0\n" % (kind, given))
+    text = "%s /dev/vdb1\npath /dumps\n" % kind
     before = found(machine, text)
     machine.mkdir("/sys/module/quota_v2")
-    machine.mounts(ROOT, ("254:17", "/", "/mnt/dumps", "ext4", "/dev/vdb1", "rw,stripe=64"))
+    machine.link("/sys/fs/btrfs/%s/devices/vdb1" % OTHER, node)
+    number = "0:48" if kind == "btrfs" else "254:17"
+    machine.mounts(ROOT, (number, root, "/mnt/dumps", kind, "/dev/vdb1", shown))
     after = found(machine, text)
     assert (after.path, before.path) == ("/mnt/dumps/dumps", "")
     assert after.settings == before.settings and after.modules == before.modules and after.aliases == before.aliases
@@ -255,7 +274,7 @@ def test_a_file_system_by_dracuts_mount(machine):
     second_disk(machine)
     text = 'dracut_args --mount "/dev/vdb1 /mnt ext4 defaults,noatime,nofail"\npath /dumps\n'
     made = values(machine, text)
-    assert (made["uuid"], made["directory"], made["options"]) == (OTHER, "dumps", "rw,noatime")
+    assert (made["uuid"], made["directory"], made["options"]) == (OTHER, "dumps", "rw,errors=remount-ro,noatime")
 
 
 def test_the_example_of_the_howto_asks_for_no_mount_beforehand(machine):

@@ -17,13 +17,21 @@ from . import devices
 _FILE_SYSTEMS = {"ext2": "ext4", "ext3": "ext4", "ext4": "ext4", "xfs": "xfs", "btrfs": "btrfs"}
 # Mounting xfs without the quota options that it had makes the next mount count every file again (xfs(5)).
 _XFS_OPTIONS = {"nouuid", "usrquota", "uqnoenforce", "grpquota", "gqnoenforce", "prjquota", "pqnoenforce"}
+# Other words for them, which /proc does not show.
+_XFS_SAME = {
+    "quota": "usrquota",
+    "uquota": "usrquota",
+    "qnoenforce": "uqnoenforce",
+    "gquota": "grpquota",
+    "pquota": "prjquota",
+}
 # What is kept of fstab's options: what every kernel takes. Nobody has tried those of a file system that is not mounted,
 # and one that the kernel refuses (a mistake, a word that it no longer knows) would end the dump. None of the others is
 # needed to write.
 _KEPT = {
-    "ext4": r"errors=(continue|remount-ro|panic)|commit=\d+|discard|nodiscard",
-    "xfs": "discard|nodiscard|wsync|inode64|quota|uquota|gquota|pquota|qnoenforce|" + "|".join(sorted(_XFS_OPTIONS)),
-    "btrfs": r"subvol=/?[^\s,]+|subvolid=\d+|degraded|discard|nodiscard",
+    "ext4": r"errors=continue|commit=\d+|discard|nodiscard",
+    "xfs": "discard|nodiscard|wsync|inode64|" + "|".join(sorted(_XFS_OPTIONS)),
+    "btrfs": r"subvolid=\d+|degraded|discard|nodiscard",
 }
 _KEPT_EVERYWHERE = "|noatime|nodiratime|relatime|nodev|nosuid|noexec|sync|dirsync"
 _ELSEWHERE = ("logdev=", "rtdev=", "journal_path=", "journal_dev=")
@@ -111,7 +119,10 @@ def _unmounted(host: Any, kind: str, location: str, device: str, path: str, give
         host, nodes, devices.Purpose(option, "a file system on ", "Name a partition, an LVM volume or an MD array.")
     )
     _check_alone(host, walk, uuid, option, location)
-    options = ",".join(["rw"] + _kept(kind, given))
+    subvolume = re.search(r"(?:^|,)subvol=/*([^\s,]+)", given) if kind == "btrfs" else None
+    if subvolume:  # as of one that is mounted
+        given, path = _without_subvolume(given), subvolume.group(1).rstrip("/") + "/" + path.lstrip("/")
+    options = _joined(kind, ["rw"] + (["subvolid=5"] if subvolume else []), given)
     return _storage(walk, kind, uuid, options, path.strip("/"), "", quota=True)
 
 
@@ -249,20 +260,27 @@ def _uuid(tags: Dict[str, str], device: str, option: str, where: str) -> str:
 # --- options -------------------------------------------------------------------------------------------------------
 def _options(mount: mounts.Mount, given: str) -> str:
     """The top of a btrfs holds every subvolume at its path, and mountinfo's root is a path from there."""
-    shown_options = mount.super_options.split(",")
-    words = ["rw"]
+    now = mount.super_options.split(",")
     if mount.fstype == "btrfs":
-        words += ["subvolid=5"] + (["degraded"] if "degraded" in shown_options else [])
-    if mount.fstype == "xfs":
-        words += [word for word in shown_options if word in _XFS_OPTIONS]
-    return ",".join(
-        words + [word for word in _kept(mount.fstype, given) if word not in words and not word.startswith("subvol")]
-    )
+        kept = ["degraded"] if "degraded" in now else []
+        return _joined(mount.fstype, ["rw", "subvolid=5"], _without_subvolume(given), kept)
+    kept = [word for word in now if word in _XFS_OPTIONS] if mount.fstype == "xfs" else []
+    return _joined(mount.fstype, ["rw"], given, kept)
 
 
-def _kept(kind: str, given: str) -> List[str]:
-    pattern = re.compile(_KEPT[_FILE_SYSTEMS[kind]] + _KEPT_EVERYWHERE)
-    return [word for word in given.split(",") if pattern.fullmatch(word)]
+def _without_subvolume(given: str) -> str:
+    return ",".join(word for word in given.split(",") if not word.startswith("subvol"))
+
+
+def _joined(kind: str, words: List[str], given: str, more: Optional[List[str]] = None) -> str:
+    """Mount options: these, those of the given ones that are kept, and `more`, each once."""
+    fstype = _FILE_SYSTEMS[kind]
+    pattern = re.compile(_KEPT[fstype] + _KEPT_EVERYWHERE)
+    known = [_XFS_SAME.get(word, word) if fstype == "xfs" else word for word in given.split(",")]
+    kept = [word for word in known if pattern.fullmatch(word)]
+    # The superblock may say errors=panic (tune2fs -e), which would be a second panic in the middle of the dump.
+    safe = ["errors=remount-ro"] if fstype == "ext4" and "errors=continue" not in kept else []
+    return ",".join(dict.fromkeys(words + safe + kept + (more or [])))
 
 
 # --- what others ask for -------------------------------------------------------------------------------------------
