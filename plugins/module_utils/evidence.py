@@ -18,7 +18,7 @@ from .proof import Proof
 MOST = 10  # reports that are kept
 _MOST_BYTES = 64 << 20  # of all of them together
 _REMEMBERED = 14 * 86400.0  # seconds for which a failure is told
-_SLACK = 300.0  # seconds by which a capture kernel's clock may be behind
+_SLACK = 300.0  # seconds by which the clock of a capture kernel, or of a server, may be behind
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _FOLDER = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]{2}:[0-9]{2}:[0-9]{2}(-[0-9]{1,3})?")
 
@@ -109,7 +109,8 @@ def begin(host: Any) -> Optional[End]:
         if before:
             clean = host.read_text(layout.ENDED, "").strip() == before["boot_id"]
             end = End(before["boot_id"], clean, before["began"], host.now())
-            _save(host, layout.LAST_END, dict(end._asdict()))
+            for path in [layout.LAST_END] + ([] if clean else [layout.LAST_UNCLEAN]):
+                _save(host, path, dict(end._asdict()))
         _save(host, layout.BOOT, {"boot_id": boot_id, "began": host.now()})
     host.remove(layout.ENDED)
     host.write(layout.RUNNING, (boot_id + "\n").encode(), 0o600)
@@ -119,11 +120,18 @@ def begin(host: Any) -> Optional[End]:
 
 def last_end(host: Any) -> Optional[End]:
     """None where it is not known: the first boot of an armed host, or one in which UNIT_END was not started."""
-    found = _object(host, layout.LAST_END)
     boot = _object(host, layout.BOOT)
-    if not found or boot.get("boot_id") != host.read_text(_BOOT_ID, "").strip():
-        return None
-    return End(found["boot_id"], found["clean"] is True, found["began"], found["at"])
+    return _end(host, layout.LAST_END) if boot.get("boot_id") == host.read_text(_BOOT_ID, "").strip() else None
+
+
+def last_unclean(host: Any) -> Optional[End]:
+    """The last end without a shutdown. Shutdowns since then do not take away what is to be told of it."""
+    return _end(host, layout.LAST_UNCLEAN)
+
+
+def _end(host: Any, path: str) -> Optional[End]:
+    found = _object(host, path)
+    return End(found["boot_id"], found.get("clean") is True, found["began"], found["at"]) if "at" in found else None
 
 
 def _save(host: Any, path: str, values: Dict[str, Any]) -> None:
@@ -149,7 +157,10 @@ def is_suspect(end: Optional[End], now: float) -> bool:
 
 # --- what is told --------------------------------------------------------------------------------------------------
 class Seen(NamedTuple):
-    """What was looked at. `looked`: whether the target itself could be; `dumps` are then those of this host there."""
+    """What was looked at. `looked`: whether the target itself could be; `dumps` are then those of this host there.
+
+    `end`: the last one without a shutdown.
+    """
 
     dumps: List[Dict[str, Any]]
     looked: bool
@@ -161,18 +172,37 @@ class Seen(NamedTuple):
 
 def warnings(seen: Seen, now: float) -> Iterator[Problem]:
     """Failures until a dump or a crash test succeeds after them, or two weeks have gone; and a crash that left nothing."""
-    good = [dump["written_at"] for dump in seen.dumps if not is_failure(dump)]
-    good += [seen.proof.proven_at] if seen.proof is not None else []
-    since = max(good + [now - _REMEMBERED])
+    good = [dump for dump in seen.dumps if not is_failure(dump)]
+    proven = [seen.proof.proven_at] if seen.proof is not None else []
+    since = max([_time(dump) for dump in good] + proven + [now - _REMEMBERED])
     for failure in [failure for failure in seen.failures if failure.at > since]:
         yield Problem(
             "The dump of a crash failed (%s): %s." % (utc(failure.at), failure.message.rstrip(".")),
             "%s holds what was saved%s." % (failure.directory, _quoted(failure.panic)),
         )
     if is_suspect(seen.end, now) and seen.end is not None:
-        left = good + [failure.at for failure in seen.failures] + [dump["written_at"] for dump in seen.rescued]
-        if not any(at > seen.end.began - _SLACK for at in left):
+        left = proven + [failure.at + _SLACK for failure in seen.failures]
+        left += [_crash_time(dump) or dump["written_at"] + _SLACK for dump in good + seen.rescued]
+        if not any(at > seen.end.began for at in left):
             yield _nothing_left(seen.end, seen.looked)
+
+
+def _crash_time(dump: Dict[str, Any]) -> float:
+    """Seconds since 1970 by the clock of the host that died; 0 where the dump does not say.
+
+    When a dump was written is not enough: that of the crash before has often come within _SLACK of the boot that
+    followed it, one on a raw device became a file only in that boot, and a server's clock may be wrong by hours.
+    """
+    try:
+        found = datetime.datetime.strptime(dump.get("crash_time", ""), "%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return 0.0
+    return found.replace(tzinfo=datetime.timezone.utc).timestamp()
+
+
+def _time(dump: Dict[str, Any]) -> float:
+    """When a dump came, at the earliest: too late a time would silence a failure after it."""
+    return min(_crash_time(dump) or dump["written_at"], dump["written_at"])
 
 
 def _quoted(panic: str) -> str:

@@ -19,6 +19,7 @@ BOOT = STATE_DIR + "/boot.json"  # the boot that is running, or was running last
 RUNNING = STATE_DIR + "/running"  # its boot id; a shutdown renames it to ENDED
 ENDED = STATE_DIR + "/ended"
 LAST_END = STATE_DIR + "/last-end.json"  # how the boot before this one ended
+LAST_UNCLEAN = STATE_DIR + "/last-unclean.json"  # the last boot that ended without a shutdown
 RUN_DIR = "/run/vmcore-kdump"
 LOADED = RUN_DIR + "/loaded.json"  # what was loaded last; under /run, because a loaded kernel does not survive a reboot
 LOADED_REBOOT = RUN_DIR + "/loaded-reboot.json"  # the same of the kernel that kexec_reboot is to jump to

@@ -91,7 +91,8 @@ def observe(host: Any, wanted_engine: str, most_vmcores: int, remote: Optional[b
     return Status(
         name, engine.packages_missing(host, name), found, release, entries, ram, image,
         sizing(facts, parts.of(None, driver.recommended, host)), facts, verdict, place, seen.looked,
-        (seen.dumps + seen.rescued)[: max(0, most_vmcores)], seen.failures, seen.end, losses, found.problems + parts.errors,
+        (seen.dumps + seen.rescued)[: max(0, most_vmcores)], seen.failures, parts.of(None, evidence.last_end, host), losses,
+        found.problems + parts.errors,
     )  # fmt: skip
 
 
@@ -99,7 +100,7 @@ def _evidence(
     host: Any, parts: Parts, found: Configuration, place: remote_dumps.Place, most: int, remote: Optional[bool]
 ) -> evidence.Seen:
     """The dumps, and what tells of those that failed. Where a boot may have ended by a crash, that is worth a look."""
-    end = parts.of(None, evidence.last_end, host)
+    end = parts.of(None, evidence.last_unclean, host)
     looked = bool(place.directory) and (
         place.kind == remote_dumps.HERE or remote or (remote is False and evidence.is_suspect(end, host.now()))
     )

@@ -36,7 +36,8 @@ options:
       - Whether to look at a dump target that this host does not see now, too. A file system or an NFS export that is not
         mounted is mounted read-only for the look, where nobody else sees it. A dump server is asked by ssh, with the key and
         the options of a capture. That takes seconds.
-      - Without it that is only done after a boot that may have ended by a crash (RV(last_end)).
+      - Without it that is only done in the two weeks after a boot that may have ended by a crash, which is one without a
+        shutdown.
     type: bool
     default: false
   expect:

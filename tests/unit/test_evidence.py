@@ -64,7 +64,7 @@ def told(host, dumps=(), looked=True, proven_at=None, now=NOW, rescued=()):
     proven = None
     if proven_at is not None:
         proven = proof.Proof(proof.Inputs("", "", 0, ""), "/v", "complete", proven_at, None, None, None, None)
-    seen = evidence.Seen(list(dumps), looked, failures, evidence.last_end(host), proven, list(rescued))
+    seen = evidence.Seen(list(dumps), looked, failures, evidence.last_unclean(host), proven, list(rescued))
     return [str(problem) for problem in evidence.warnings(seen, now)]
 
 
@@ -201,6 +201,43 @@ def test_a_crash_that_left_something_is_none_that_left_nothing(host, after):
     assert len(told(host, [dump(NOW - 4000)])) == 1, "an older dump is of another crash"
 
 
+def crash_loop(host, at):
+    """Boots 1 and 2 crash; what boot 1 left has the time `at`, boot 2 began at NOW and left nothing."""
+    evidence.begin(host)
+    boots(host, "boot-2")
+    evidence.begin(host)
+    boots(host, "boot-3")
+    evidence.begin(host)
+    return dump(at, crash_time=evidence.utc(NOW - 40))
+
+
+@pytest.mark.parametrize(
+    "written", [NOW - 20, NOW + 5, NOW + 7200], ids=["at once", "from a raw device", "by a clock that is ahead"]
+)
+def test_the_dump_of_the_crash_before_is_none_of_this_one(host, written):
+    found = crash_loop(host, written)
+    assert len(told(host, [found])) == 1 and "left no dump" in told(host, [found])[0]
+    assert len(told(host, rescued=[found])) == 1
+    assert told(host, [dict(found, crash_time=evidence.utc(NOW + 1))]) == []
+
+
+def test_a_dump_before_a_failure_silences_it_by_no_clock(host):
+    report(host, at=NOW - 60)
+    assert len(told(host, [dump(NOW + 3600, crash_time=evidence.utc(NOW - 600))])) == 1
+    assert told(host, [dump(NOW - 10, crash_time=evidence.utc(NOW - 30))]) == []
+
+
+def test_shutdowns_after_a_crash_take_nothing_away(host):
+    evidence.begin(host)
+    for number in (2, 3, 4):
+        boots(host, "boot-%d" % number)
+        evidence.begin(host)
+        assert evidence.last_end(host).clean == (number > 2)
+        assert len(told(host)) == 1 and evidence.last_unclean(host).boot_id == "boot-1"
+        shut_down(host)
+    assert told(host, [dump(NOW + 60)]) == [] and told(host, now=NOW + 15 * DAY) == []
+
+
 def test_a_failure_of_that_boot_is_told_as_such_alone(host):
     evidence.begin(host)
     boots(host, "boot-2")
@@ -230,7 +267,7 @@ def test_an_end_of_long_ago_is_not_the_last_one(host):
     "text", [b"", b"[]", b'{"boot_id": 1}', b'{"boot_id": "x", "began": "y"}', b"\xff", b"[" * 5000]
 )
 def test_files_that_were_cut_or_changed_are_as_none(host, text):
-    for path in (layout.BOOT, layout.LAST_END, layout.ENDED):
+    for path in (layout.BOOT, layout.LAST_END, layout.LAST_UNCLEAN, layout.ENDED):
         host.put(path, text)
-    assert evidence.last_end(host) is None and evidence.begin(host) is None
+    assert evidence.last_end(host) is None and evidence.last_unclean(host) is None and evidence.begin(host) is None
     assert json.loads(host.read_text(layout.BOOT))["boot_id"] == "boot-1"
