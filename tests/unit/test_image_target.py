@@ -418,38 +418,60 @@ def test_an_export_that_nobody_has_mounted(machine):
     assert made.manifest["where"] == "dumps:/export/tmp/var/crash"
 
 
+ANY4 = "vers=4.2 vers=4.1 vers=4.0"
+# name: (source, type, what the kernel shows of the mount; what of it stays, the version below a path)
 LIVE = {
     "no security at all": (
-        "dumps:/x",
-        "nfs4",
-        "rw,vers=4.2,sec=none",
-        "rw,soft,timeo=600,retrans=5,sec=none,proto=tcp,addr=192.0.2.9",
-        "vers=4.2",
-    ),
-    "version 4": ("dumps:/x", "nfs4", LIVE4, PATIENCE + ",proto=tcp,addr=192.0.2.8", "vers=4.1"),
-    "version 3": ("dumps:/x", "nfs", LIVE3, PATIENCE + ",nolock,proto=udp,addr=192.0.2.8", "vers=3"),
-    "IPv6": ("[2001:db8::8]:/x", "nfs4", LIVE6, PATIENCE + ",port=2050,proto=tcp6,addr=2001:db8::8", "vers=4.2"),
-    "old words": ("dumps:/x", "nfs4", "rw,vers=4,minorversion=1", PATIENCE + ",proto=tcp,addr=192.0.2.9", "vers=4.1"),
-}
+        "dumps:/x", "nfs4", "rw,vers=4.2,sec=none", "rw,soft,timeo=600,retrans=5,sec=none%s,proto=tcp,addr=192.0.2.9",
+        "vers=4.2"),
+    "version 4": ("dumps:/x", "nfs4", LIVE4, PATIENCE + "%s,proto=tcp,addr=192.0.2.9", "vers=4.1"),
+    "version 3": ("dumps:/x", "nfs", LIVE3, PATIENCE + "%s,proto=udp,addr=192.0.2.9", "vers=3"),
+    "IPv6": (
+        "[2001:db8::8]:/x", "nfs4", LIVE6, PATIENCE + "%s,port=2050,proto=tcp6,addr=2001:db8::8", "vers=4.2"),
+    "old words": (
+        "dumps:/x", "nfs4", "rw,vers=4,minorversion=1", PATIENCE + "%s,proto=tcp,addr=192.0.2.9", "vers=4.1"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("source, kind, live, options, versions", list(LIVE.values()), ids=list(LIVE))
-def test_what_a_mount_has_agreed_on_is_kept(machine, source, kind, live, options, versions):
+@pytest.mark.parametrize("source, kind, live, options, version", list(LIVE.values()), ids=list(LIVE))
+def test_what_a_mount_has_agreed_on_and_nobody_could_guess_is_kept(machine, source, kind, live, options, version):
     machine.mounts(ROOT, ("0:40", "/", "/mnt", kind, source, live))
     machine.mkdir("/mnt/dumps")
     text = "nfs %s\npath /dumps\n" % source
     made = values(machine, text)
-    assert (made["options"], made["versions"]) == (options, versions)
+    assert (made["options"], made["versions"]) == (options % ",nolock", ANY4 + " vers=3")
     assert (found(machine, text).path, made["directory"]) == ("/mnt/dumps", "dumps")
-    # the same place by its path on this host, as the HOWTO has it
-    assert values(machine, "path /mnt/dumps\n") == made
-    assert found(machine, "path /mnt/dumps\n").modules == ["nfs", "nfsv3" if versions == "vers=3" else "nfsv4"]
+    # the same place by its path on this host, as the HOWTO has it: there it is always mounted
+    below = values(machine, "path /mnt/dumps\n")
+    assert (below["options"], below["versions"]) == (options % (",nolock" if version == "vers=3" else ""), version)
+    assert dict(below, options="", versions="") == dict(made, options="", versions="")
+    assert found(machine, "path /mnt/dumps\n").modules == ["nfs", "nfsv3" if version == "vers=3" else "nfsv4"]
+
+
+@pytest.mark.parametrize("text", ["nfs dumps:/x\n", 'dracut_args --mount "dumps:/x /mnt nfs4 defaults"\n'])
+@pytest.mark.parametrize(
+    "given", ["", "dumps:/x /mnt nfs noauto 0 0\n", "dumps:/x /mnt nfs4 noauto,vers=4,noacl 0 0\n"]
+)
+def test_an_export_gives_the_same_image_whether_or_not_it_is_mounted(machine, text, given):
+    machine.write("/etc/fstab", given)
+    before = values(machine, text)
+    for live in (LIVE4, LIVE4.replace("4.1", "4.2").replace("0.2.8", "0.2.9")):
+        more = ",noacl" if "noacl" in given and "dracut" not in text else ""
+        machine.mounts(ROOT, ("0:40", "/", "/mnt", "nfs4", "dumps:/x", live + more))
+        assert values(machine, text) == before
+
+
+def test_without_a_name_server_a_mount_tells_the_address(machine):
+    machine.write("/etc/hosts", "")
+    assert "has no address that this host can find" in refused(machine, "nfs dumps:/x\n")
+    machine.mounts(ROOT, ("0:40", "/", "/mnt", "nfs4", "dumps:/x", LIVE4))
+    assert values(machine, "nfs dumps:/x\n")["source"] == "192.0.2.8:/x"
 
 
 def test_a_directory_of_an_export_that_is_mounted_by_itself(machine):
     machine.mounts(ROOT, ("0:40", "/sub/dir", "/mnt", "nfs4", "dumps:/x", LIVE4))
     made = values(machine, "path /mnt/crash\n")
-    assert (made["source"], made["directory"]) == ("192.0.2.8:/x", "sub/dir/crash")
+    assert (made["source"], made["directory"]) == ("192.0.2.9:/x", "sub/dir/crash")
 
 
 FSTAB = {
@@ -483,11 +505,13 @@ def test_what_is_written_in_dracuts_mount_counts_more_than_a_live_mount(machine)
     machine.mounts(ROOT, ("0:40", "/", "/mnt", "nfs4", "dumps:/x", LIVE4))
     machine.write("/etc/fstab", "dumps:/x /mnt nfs vers=4.1,port=1 0 0\n")
     assert values(machine, 'dracut_args --mount "dumps:/x /m nfs4 vers=4.0"\n')["versions"] == "vers=4.0"
-    made = values(machine, 'dracut_args --mount "dumps:/x /m nfs4 defaults"\n')
-    assert (made["versions"], made["options"]) == ("vers=4.1", PATIENCE + ",proto=tcp,addr=192.0.2.8")
+    made = values(machine, 'dracut_args --mount "dumps:/x /m nfs port=2,noacl"\n')
+    assert (made["versions"], made["options"]) == (
+        ANY4 + " vers=3", PATIENCE + ",nolock,port=2,noacl,proto=tcp,addr=192.0.2.9",
+    )  # fmt: skip
     machine.mounts(ROOT, ("0:40", "/", "/mnt", "nfs", "dumps:/x", LIVE3))
     made = values(machine, 'dracut_args --mount "dumps:/x /m nfs4 defaults"\n')
-    assert (made["versions"], made["source"]) == ("vers=4.2 vers=4.1 vers=4.0", "192.0.2.9:/x")
+    assert (made["versions"], made["options"]) == (ANY4, PATIENCE + ",proto=tcp,addr=192.0.2.9")
 
 
 def test_a_choice_of_security_flavours_that_holds_the_simple_one_will_do(machine):
@@ -521,6 +545,7 @@ def test_exports_that_need_more_than_the_kernel_are_refused(machine, given, mess
         machine.write("/etc/fstab", "dumps:/x /mnt nfs %s 0 0\n" % given)
     elif where == "mount":
         machine.mounts(ROOT, ("0:40", "/", "/mnt", "nfs", "dumps:/x", "rw," + given))
+        text = "path /mnt\n" if "vers" in given else text
     else:
         text = 'dracut_args --mount "dumps:/x /mnt nfs %s"\n' % given
     assert message in refused(machine, text)

@@ -20,8 +20,10 @@ FSTYPES = ("nfs", "nfs4")
 _PATIENCE = ["soft", "timeo=600", "retrans=5"]
 # What decides whether a mount succeeds at all. Sizes are agreed on with the server where they are not given.
 _NUMBERS = ("port", "rsize", "wsize", "mountport", "mountvers")
-# What the kernel says of a mount, and what of it does not follow from the server alone.
-_AGREED = ("addr", "vers", "proto", "port", "sec", "xprtsec", "noacl", "noresvport")
+# What of a live mount counts where its options are written nowhere. Address and version do not: the server's name and the
+# attempts at a mount tell them, and the image shall not depend on whether the export happens to be mounted. Below a `path`
+# it always is, and in a version that works.
+_AGREED = ("proto", "port", "sec", "xprtsec", "noacl", "noresvport")
 _KEPT_FLAGS = ("noacl", "noresvport", "resvport")
 _VERSIONS = {"3": ["3"], "4": ["4.2", "4.1", "4.0"], "4.0": ["4.0"], "4.1": ["4.1"], "4.2": ["4.2"]}
 _WAY_OUT = "Let the server export it with sec=sys over TCP to this host, or choose another target."
@@ -44,17 +46,20 @@ class Export(NamedTuple):
 def observe(host: Any, source: str, fstype: str, given: Optional[str] = None, option: str = "nfs") -> Export:
     """An export by its source (`server:/directory`). KdumpError with all that the capture kernel cannot do.
 
-    `given` are mount options that count more than what a live mount of the same source has agreed on with the server;
-    without them that counts more than /etc/fstab. `option` is the directive that names the export.
+    `given` are its mount options, in place of those in /etc/fstab; `option` is the directive that names it.
     """
     matched = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/\s,]+)):(/[^\s,\"'\\]*)", source)
     if matched is None:
         hint = "Write `server:/directory`, an IPv6 address in brackets, without blanks, quotes and commas."
         raise fail("%s is no export of an NFS server." % shown(source), hint, option, source)
     server, directory = matched.group(1) or matched.group(2), matched.group(3)
-    words = _effective(host, source, fstype, given)
+    live = _live(host, source, fstype)
+    words = {name: value for name, value in live.items() if name in _AGREED or (name, option) == ("vers", "path")}
+    words.update(_words(_fstab_options(host, source) if given is None else given))
     problems = _refused(words, option)
     addresses = [words["addr"]] if "addr" in words else host.resolve(server)
+    if not addresses and "addr" in live:
+        addresses = [live["addr"]]  # there is no name server, and the export is mounted
     if not addresses:
         hint = "Correct the name, make it known in DNS or /etc/hosts, or write the server's address."
         message = "The NFS server %s has no address that this host can find." % shown(server)
@@ -63,17 +68,6 @@ def observe(host: Any, source: str, fstype: str, given: Optional[str] = None, op
         raise KdumpError(problems)
     versions = list(_VERSIONS.get(words.get("vers", ""), _VERSIONS["4"] + ([] if fstype == "nfs4" else ["3"])))
     return _export(server, directory, addresses, versions, words)
-
-
-def _effective(host: Any, source: str, fstype: str, given: Optional[str]) -> Dict[str, str]:
-    """The options that decide, by name."""
-    live = mount_of(host, source)
-    agreed = {name: value for name, value in _words(live.super_options if live else "").items() if name in _AGREED}
-    if given is None:
-        return dict(_words(_fstab_options(host, source)), **agreed)
-    if fstype == "nfs4" and agreed.get("vers") == "3":
-        agreed = {}
-    return dict(agreed, **_words(given))
 
 
 def _export(server: str, directory: str, addresses: List[str], versions: List[str], words: Dict[str, str]) -> Export:
@@ -153,6 +147,13 @@ def mount_of(host: Any, source: str) -> Optional[mounts.Mount]:
         if mount.fstype in FSTYPES and mount.source.rstrip("/") == source.rstrip("/"):
             return mount
     return None
+
+
+def _live(host: Any, source: str, fstype: str) -> Dict[str, str]:
+    """The options of its mount, as the kernel shows them; {} without one."""
+    mount = mount_of(host, source)
+    words = _words(mount.super_options) if mount else {}
+    return {} if fstype == "nfs4" and words.get("vers") == "3" else words
 
 
 def _fstab_options(host: Any, source: str) -> str:
