@@ -14,7 +14,10 @@ from .problems import KdumpError, Problem, fail, shown
 from .receiver_commands import is_host
 
 PATH = "/etc/exports.d/vmcore-kdump.exports"
-_OPTIONS = "rw,sync,no_subtree_check,all_squash,anonuid=%d,anongid=%d"
+# subtree_check: without it a client that makes up file handles reaches the whole file system that its directory lies on,
+# and so the other hosts' dumps, which belong to the same account (exports(5), "Subdirectory Exports"). Its price, handles
+# that end when an open file moves to another directory, is none here: a capture renames within its folder.
+_OPTIONS = "rw,sync,subtree_check,all_squash,anonuid=%d,anongid=%d"
 _CLIENT = re.compile(
     r"[A-Za-z0-9@*?._:/\[\]-]{1,255}"
 )  # exports(5): a name, an address, a network, a netgroup, a pattern

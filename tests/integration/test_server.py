@@ -188,6 +188,7 @@ def test_each_host_is_exported_to_itself_alone(server):
     assert [line.split("(")[0].split() for line in lines] == [
         ["/srv/vmcore-kdump/web1", "192.0.2.11"], ["/srv/vmcore-kdump/web1", "2001:db8::11"], ["/srv/vmcore-kdump/web2", "192.0.2.12"]]  # fmt: skip
     assert all(f"anonuid={uid},anongid={gid}" in line and "all_squash" in line for line in lines)
+    assert not [line for line in lines if "no_subtree_check" in line], lines
     assert server.task({"name": "Export", "vmcore.kdump.server": tasks})[1] == 0
 
 

@@ -190,7 +190,7 @@ def test_what_sshd_goes_by(more, expected):
 # --- NFS -------------------------------------------------------------------------------------------------------------
 def test_exports():
     text = server_nfs.text("/srv/v", {"web2": ["192.0.2.0/24"], "web1": ["192.0.2.11", "2001:db8::11"]}, 995, 990)
-    options = "(rw,sync,no_subtree_check,all_squash,anonuid=995,anongid=990)"
+    options = "(rw,sync,subtree_check,all_squash,anonuid=995,anongid=990)"
     assert text.split("\n")[1:] == [
         "/srv/v/web1 192.0.2.11%s 2001:db8::11%s" % (options, options), "/srv/v/web2 192.0.2.0/24" + options, ""]  # fmt: skip
     assert server_nfs.text("/srv/v", {}, 995, 990) == ""
