@@ -12,6 +12,7 @@ from . import mounts
 from .conf_check import as_directive
 from .conf_directives import FILE_SYSTEMS
 from .image.nfs import FSTYPES
+from .problems import Problem, shown
 
 
 def names(host: Any, conf: Any) -> List[str]:
@@ -39,6 +40,20 @@ def exports(host: Any, path: str) -> List[str]:
     over = [(len(point), fstype, source) for point, fstype, source in known if mounts.is_below(real, point)]
     longest = max([length for length, dummy, dummy2 in over] + [0])
     return [source for length, fstype, source in over if length == longest and fstype in FSTYPES][:1]
+
+
+def unresolved(host: Any, conf: Any) -> List[Problem]:
+    """Warnings for names that mean no address now: what an image was built with may still be right, or not."""
+    return [
+        Problem(
+            "The name %s is not resolved now: whether its address is still the one in the capture image cannot be told."
+            % shown(name),
+            "Look at /etc/resolv.conf and the name server; a name in /etc/hosts needs none.",
+            value=name,
+        )
+        for name in names(host, conf)
+        if not host.resolve(name)
+    ]
 
 
 def awaited(host: Any, conf: Any) -> List[str]:

@@ -10,7 +10,8 @@ import json
 import pytest
 from image_host import PCI, RELEASE, Machine, conf_of
 
-from ansible_collections.vmcore.kdump.plugins.module_utils.image import build
+from ansible_collections.vmcore.kdump.plugins.module_utils.engines import native
+from ansible_collections.vmcore.kdump.plugins.module_utils.image import build, store
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 
 ED = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFPm0QxWwJ1Zb1n4hjx4UqG0eo0sv0PStLqkY4ZPW8Xx"
@@ -169,3 +170,44 @@ def test_the_key_is_in_no_manifest(machine):
     recipe = build.observe(machine.host, RELEASE, conf_of(machine.conf), {})
     told = json.dumps([recipe.target.manifest, [item.source for item in recipe.inputs]])
     assert "S3CRET" not in told
+
+
+# --- without a name server -------------------------------------------------------------------------------------------
+def without_names(machine):
+    """A host with its image, whose name server then is gone; the digest of that image."""
+    machine.write("/etc/kdump.conf", machine.conf)
+    build.decide(machine.host, RELEASE, conf_of(machine.conf), {}).apply(machine.host)
+    before = machine.digest()
+    assert store.current(machine.host, RELEASE).digest == before
+    assert native.configuration(machine.host).conf.warnings == []
+    machine.write("/etc/hosts", "")
+    return before
+
+
+def test_a_name_that_is_not_resolved_now_changes_nothing_and_is_a_warning(machine):
+    before = without_names(machine)
+    assert machine.digest() == before
+    (warning,) = native.configuration(machine.host).conf.warnings
+    assert "The name dumps is not resolved now: whether its address is still" in warning.message and warning.hint
+    machine.write("/etc/hosts", "198.51.100.8 dumps\n")
+    assert machine.digest() != before
+    assert native.configuration(machine.host).conf.warnings == []
+
+
+def test_all_other_changes_are_still_seen_without_a_name_server(machine):
+    before = without_names(machine)
+    machine.gateway = "192.0.2.254"
+    assert machine.digest() != before
+    machine.conf = "ssh kdump@elsewhere\n"
+    machine.write(KNOWN_HOSTS, "elsewhere %s\n" % ED)
+    with pytest.raises(KdumpError, match="elsewhere has no address that this host can find"):
+        machine.digest()
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", '{"target": null}', '{"target": {"addresses": {"dumps": 1}}}'])
+def test_a_manifest_that_tells_no_address_is_none(machine, text):
+    without_names(machine)
+    path = store.current(machine.host, RELEASE).path
+    machine.write(path[: -len(".img")] + ".json", text)
+    with pytest.raises(KdumpError, match="has no address that this host can find"):
+        machine.digest()

@@ -17,6 +17,7 @@ from .. import (
     kexec_state,
     layout,
     reservation,
+    servers,
     sysconfig,
     wishes,
 )
@@ -37,7 +38,8 @@ def configuration(host: Any) -> Configuration:
     text = parts.of(None, _conf_text, host)
     settings = parts.of({}, kexec.settings, host)
     found = conf.parse(text or "")
-    found = found._replace(warnings=found.warnings + conf_dracut.judge(found.get("dracut_args")).warnings)
+    warnings = conf_dracut.judge(found.get("dracut_args")).warnings + parts.of([], servers.unresolved, host, found)
+    found = found._replace(warnings=found.warnings + warnings)
     return Configuration(text, found, settings, parts.errors)
 
 

@@ -34,6 +34,21 @@ class Manifest(NamedTuple):
     warnings: List[str] = []  # what a crash may lack all the same, as it was when the image was built
 
 
+def _read_manifest(host: Any, path: str) -> Any:
+    """What the file beside an image holds; OSError or ValueError."""
+    return json.loads(host.read(_manifest_path(path), _MAX_MANIFEST).decode())
+
+
+def addresses(host: Any, name: str) -> List[str]:
+    """Those that a server's name had when the newest image for it was built, for as long as it cannot be resolved."""
+    for path in sorted(images(host), key=lambda path: _written_at(host, path), reverse=True):
+        try:
+            return [str(address) for address in _read_manifest(host, path)["target"]["addresses"][name]]
+        except (OSError, ValueError, TypeError, KeyError):
+            pass
+    return []
+
+
 def image_path(release: str, digest: str) -> str:
     return "%s/%s-%s.img" % (IMAGE_DIR, release, digest[:16])
 
@@ -62,7 +77,7 @@ def selected(host: Any, release: str) -> str:
 def load(host: Any, path: str) -> Optional[Manifest]:
     """The manifest of an image, if the image's bytes are those that it speaks of."""
     try:
-        values = json.loads(host.read(_manifest_path(path), _MAX_MANIFEST).decode())
+        values = _read_manifest(host, path)
         if values.pop("format") != FORMAT:
             return None
         manifest = Manifest(path=path, **values)
