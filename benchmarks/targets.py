@@ -5,8 +5,9 @@
     python3 -m benchmarks.targets ["ssh" "nfs v4" …] [--from 128]
 
 It is run by a Python whose environment has ansible-core, as root. The rows are those of molecule/resources/vars/targets.yml.
-A client guest is crashed with ever less memory, 16M at a time, until playbook crash_test finds no whole vmcore; each step is
-a reboot. The first crash of a row gives its times.
+A client guest is crashed with more and less memory, in steps of 16M, until it is known with which one playbook crash_test
+finds a whole vmcore and with the next smaller one does not; each crash costs a reboot more. The first one of a row gives
+its times.
 """
 
 import argparse
@@ -37,7 +38,8 @@ def machines(table: Dict) -> Iterator[collection.Ansible]:
         ansible = collection.Ansible(programs, collection.install(programs, scratch), scratch / "inventory.yml")
         try:
             server = guest.up(SERVER, "trixie", 768, 1, [], 0, cards=["192.0.2.1/24,2001:db8::1/64"])
-            client = guest.up(CLIENT, "trixie", 2048, 2, ["1G"] * 3, 0, cards=["192.0.2.2/24,2001:db8::2/64"])
+            cards = ["192.0.2.2/24,2001:db8::2/64", "", ""]
+            client = guest.up(CLIENT, "trixie", 2048, 2, ["1G"] * 3, 0, cards=cards, share=True)
             ansible.inventory.write_text(guest.inventory([client, server]), encoding="utf-8")
             variables = {"kdump_server_hosts": SERVER, **table["server_variables"]}
             ansible.playbook("vmcore.kdump.server", "-e", json.dumps(variables))
@@ -67,13 +69,20 @@ def crash(ansible: collection.Ansible, table: Dict, target: str, megabytes: int)
 
 
 def measure(ansible: collection.Ansible, table: Dict, target: str, first: int) -> Dict[str, object]:
+    """Halves the steps between what captures and what does not; the times are those of the first crash."""
     figures: Dict[str, object] = {}
-    for megabytes in range(first, SMALLEST - 1, -STEP):
+    too_small, megabytes = SMALLEST - STEP, first
+    while too_small < megabytes:
         with stage(f"{target}: crashes with crashkernel={megabytes}M"):
             found = crash(ansible, table, target, megabytes)
         if found is None:
+            too_small = megabytes
+        else:
+            figures = {**found, "restart": figures.get("restart", found["restart"])}
+        if not figures:
             break
-        figures = {**found, **{key: figures[key] for key in ("restart",) if key in figures}}
+        smallest = int(str(figures["crashkernel"])[:-1])
+        megabytes = too_small + (smallest - too_small) // STEP // 2 * STEP
     return figures
 
 

@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     boot.add_argument("--card", type=card, action="append", default=[], metavar="ADDRESS/PREFIX[,…]|none", help=(
         "a network card on the segment that all guests share"
     ))  # fmt: skip
+    boot.add_argument("--share", action="store_true", help="a directory of this machine, by virtiofs (tag `share`)")
     boot.add_argument("--port", type=port, default=0, help="ssh's port on 127.0.0.1 (auto)")
     shell = command("ssh", "a shell in the guest, or a command there")
     shell.add_argument("name", type=name)
@@ -100,7 +101,8 @@ def main() -> None:
     elif args.command == "image":
         print(image.get(args.suite, args.refresh).directory)
     elif args.command == "up":
-        guest.up(args.name, args.suite, args.memory, args.cpus, args.disk, args.port, args.cloud_image, args.card)
+        further = (args.cloud_image, args.card, args.share)
+        guest.up(args.name, args.suite, args.memory, args.cpus, args.disk, args.port, *further)
     elif args.command == "down":
         guest.down(args.name)
     elif args.command == "cut":

@@ -3,6 +3,7 @@
 """The Debian packages that the lab and the tests need on their own machine: the one list of them."""
 
 import os
+import platform
 import shutil
 
 from .common import LabError, run, stage
@@ -20,6 +21,8 @@ PACKAGES = (
     "qemu-system-x86",
     "qemu-utils",
     "xorriso",
+    # Part of qemu-system-common until QEMU 8.
+    *(() if platform.freedesktop_os_release().get("VERSION_CODENAME") in ("bookworm", "jammy") else ("virtiofsd",)),
 )
 # What the unit tests compare with; where one is missing they leave that comparison out.
 TEST_PACKAGES = (

@@ -34,7 +34,8 @@ class Guest(NamedTuple):
     """A guest as its guest.json keeps it; `disks` are the sizes of its further disks, vdb, vdc …
 
     `cards` are its network cards on the segment of all guests: the addresses of each with their prefixes, between
-    commas. The suite of a guest made from a cloud image is `cloud`.
+    commas. The suite of a guest made from a cloud image is `cloud`. With `share` it has a directory of this machine, by
+    virtiofs with the tag `share`.
     """
 
     name: str
@@ -46,10 +47,15 @@ class Guest(NamedTuple):
     disks: List[str]
     port: int
     cards: Sequence[str] = ()
+    share: bool = False
 
     @property
     def directory(self) -> pathlib.Path:
         return guests_dir() / self.name
+
+    @property
+    def shared(self) -> pathlib.Path:
+        return self.directory / "share"
 
     @property
     def console(self) -> pathlib.Path:
@@ -150,10 +156,19 @@ def domain_xml(guest: Guest) -> str:
       <target dev='vdz' bus='virtio'/>
       <readonly/>
     </disk>"""
+    memory = ""
+    if guest.share:  # virtiofsd reads and writes the guest's memory
+        memory = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+        devices += f"""
+    <filesystem type='mount'>
+      <driver type='virtiofs'/>
+      <source dir={xml.sax.saxutils.quoteattr(str(guest.shared))}/>
+      <target dir='share'/>
+    </filesystem>"""
     return f"""<domain type='{"kvm" if guest.accel == "kvm" else "qemu"}'
     xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{guest.domain}</name>
-  <memory unit='MiB'>{guest.memory}</memory>
+  <memory unit='MiB'>{guest.memory}</memory>{memory}
   <vcpu>{guest.cpus}</vcpu>
   {CPU[guest.accel]}
   <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>
@@ -208,7 +223,7 @@ def set_addresses(guest: Guest) -> None:
 
 def up(
     name: str, suite: str, memory: int, cpus: int, disks: List[str], port: int, cloud_image: str = "",
-    cards: Sequence[str] = (),
+    cards: Sequence[str] = (), share: bool = False,
 ) -> Guest:  # fmt: skip
     """Makes and boots a guest and waits until it takes commands; one that is up already is left as it is.
 
@@ -224,8 +239,8 @@ def up(
     accel = accelerator(debian.kernel)
     ensure_libvirt()
     shown = cloud.SUITE if cloud_image else suite
-    guest = Guest(name, shown, str(base.directory), accel, memory, cpus, disks, port or free_port(), list(cards))
-    guest.directory.mkdir(exist_ok=True)
+    guest = Guest(name, shown, str(base.directory), accel, memory, cpus, disks, port or free_port(), list(cards), share)
+    (guest.shared if share else guest.directory).mkdir(parents=True, exist_ok=True)
     (guest.directory / "guest.json").write_text(json.dumps(guest._asdict(), indent=1) + "\n", encoding="utf-8")
     try:
         run("qemu-img", "create", "-f", "qcow2", "-F", "qcow2", "-b", base.disk, guest.directory / "disk.qcow2")

@@ -110,11 +110,11 @@ def new_host(request, installed):
     made = []
     inventory = installed.inventory.with_name(f"{request.module.GUEST}.yml")  # all of them
 
-    def make(name, memory=2048, cpus=2, disks=(), cards=()):
+    def make(name, memory=2048, cpus=2, disks=(), cards=(), share=False):
         if not keep:
             guest.down(name)
         suite = os.environ.get("VMCORE_KDUMP_SUITE", "trixie")
-        one = guest.up(name, suite, memory, cpus, list(disks), 0, cards=list(cards))
+        one = guest.up(name, suite, memory, cpus, list(disks), 0, cards=list(cards), share=share)
         made.append(one)
         inventory.write_text(guest.inventory(made))
         return Host(installed._replace(inventory=inventory), name)
@@ -127,8 +127,9 @@ def new_host(request, installed):
 
 @pytest.fixture(scope="module")
 def host(request, new_host):
-    """A guest for a module of tests, which use it one after another: GUEST names it, DISKS are its empty disks."""
-    return new_host(request.module.GUEST, disks=request.module.DISKS, cards=getattr(request.module, "CARDS", ()))
+    """A guest for a module of tests, which use it one after another: GUEST names it, DISKS are its empty disks, MORE what
+    it has besides."""
+    return new_host(request.module.GUEST, disks=request.module.DISKS, **getattr(request.module, "MORE", {}))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from lab import panic
 GUEST = "vm-client"
 SERVER = "vm-server"
 DISKS = ["1G"] * 3
-CARDS = ["192.0.2.2/24,2001:db8::2/64"]
+MORE = {"cards": ["192.0.2.2/24,2001:db8::2/64", "", ""], "share": True}
 RESOURCES = pathlib.Path(__file__).resolve().parents[2] / "molecule/resources"
 TABLE = yaml.safe_load((RESOURCES / "vars/targets.yml").read_text())
 FAULTS = yaml.safe_load((RESOURCES / "vars/faults.yml").read_text())["faults"]
