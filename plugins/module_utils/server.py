@@ -85,9 +85,17 @@ def report(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
     exports = [line.split(" ", 1)[0] for line in host.read_text(server_nfs.PATH, "").split("\n") if line[:1] == "/"]
     return {
         "program": {"path": layout.RECEIVER, "digest": digest},
-        "settings": dict(receiver_settings.parse(text)._asdict()) if text else None,
+        "settings": _settings_of(text),
         "exports": exports,
     }
+
+
+def _settings_of(text: str) -> Optional[Dict[str, Any]]:
+    """None for a file that cannot be understood too: the plan replaces it, and check mode comes before that."""
+    try:
+        return dict(receiver_settings.parse(text)._asdict()) if text else None
+    except KdumpError:
+        return None
 
 
 # --- what is asked for -----------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ program:
       description: The sha256 of its bytes. Empty if it is not installed.
       type: str
 settings:
-  description: What it goes by, sizes in bytes. Null if there is no such file.
+  description: What it goes by, sizes in bytes. Null if there is no such file, or none that can be understood.
   returned: success
   type: dict
   sample:

@@ -93,6 +93,16 @@ def test_present_and_absent(host, tmp_path):
     } == left
 
 
+@pytest.mark.parametrize("text", ["", "{", '{"root": "/srv/x", "of another version": 1}'])
+def test_settings_that_cannot_be_understood_are_replaced(host, text):
+    """The role's first task is check mode, and must not fail for what its last one mends."""
+    host.put(receiver_settings.PATH, text)
+    params = dict(PARAMS, _check=True)
+    assert server.decide(host, params, "/usr/bin/python3", receiver.__name__).changed
+    assert server.report(host, params)["settings"] is None
+    assert bring(host)[1]["settings"]["root"] == "/srv/vmcore-kdump"
+
+
 WRONG = {
     "sizes": ({"quota_host": "a lot", "keep_free": "-1"}, ["quota_host is a lot", "keep_free is -1"]),
     "the root": ({"root": "/"}, ["The root / is no"]),
