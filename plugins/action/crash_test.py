@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -79,7 +79,10 @@ class ActionModule(ActionBase):
                     "readiness": before["readiness"], "reasons": before["reasons"]}  # fmt: skip
         self._give_up_the_dead()
         marker = f"vmcore.kdump: crash test {secrets.token_hex(8)}"
-        self._host_part("trigger", marker=marker, boot_id=before["boot_id"])
+        try:
+            self._host_part("trigger", marker=marker, boot_id=before["boot_id"])
+        except AnsibleConnectionFailure as error:  # the panic may have been quicker than the answer: the boot id tells
+            display.display(f"{self._name}: no answer to the order to panic ({error})")
         panic_at = time.monotonic() + 1.0
         display.display(f"{self._name}: the kernel panics now")
         away = self._wait_until_back(before["boot_id"], panic_at, args["timeout"])
@@ -171,6 +174,9 @@ class ActionModule(ActionBase):
         for attempt in range(LOOKS):
             try:
                 return self._host_part("look", marker=marker)
+            except AnsibleConnectionFailure:
+                if not marker or attempt == LOOKS - 1:
+                    raise
             except Failure as failure:
                 if not marker or attempt == LOOKS - 1:
                     raise Failure(f"{self._name}: {failure}", **failure.known) from failure

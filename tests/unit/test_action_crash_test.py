@@ -54,7 +54,7 @@ class Guest:
         self.reports, self.rescued = [], []
         self.looks = []  # what looks fail with, one after another
         self.answers = [None, None, "boot-2"]  # boot ids that polls see; None: no answer; the last one stays
-        self.dies = True
+        self.cut = False  # the connection that brings the order to panic
         self.calls = []
         self.engines = set()
         self.clock = 0.0
@@ -68,6 +68,8 @@ class Guest:
             assert (part["marker"] != "") == crashed
             if self.looks:
                 answer = self.looks.pop(0)
+                if isinstance(answer, Exception):
+                    raise answer
                 if answer:
                     return {"failed": True, "msg": answer}
             new = [self.dumps, self.reports, self.rescued] if crashed else [[OLD_DUMP], [], []]
@@ -77,6 +79,8 @@ class Guest:
             return found() if callable(found) else found
         if part["phase"] == "trigger":
             assert part["boot_id"] == "boot-1" and part["marker"].startswith("vmcore.kdump: crash test ")
+            if self.cut:
+                raise AnsibleConnectionFailure("Shared connection closed")
             return {"delay": 1.0}
         return {"proof": dict(part["proof"], proven_at=1.0), "readiness": "proven", "reasons": []}
 
@@ -176,6 +180,27 @@ def test_a_server_that_is_slow_to_answer_after_the_crash_is_asked_again():
     guest.looks = [""] + ["Connection refused"] * 20
     result = run(guest)
     assert result["failed"] and "Connection refused" in result["msg"] and guest.calls.count("look") == 7
+
+
+def test_a_panic_that_is_quicker_than_the_answer_is_waited_for():
+    guest = Guest()
+    guest.cut = True
+    assert run(guest)["readiness"] == "proven"
+    guest = Guest()
+    guest.cut, guest.answers = True, ["boot-1"]  # the order did not arrive
+    fails(guest, "still runs 64 s after it was told to panic", ["observe", "look", "trigger"])
+
+
+def test_a_connection_that_is_lost_after_the_crash_is_made_again():
+    lost = AnsibleConnectionFailure("Connection reset by peer")
+    guest = Guest()
+    guest.looks = ["", lost, lost]
+    assert run(guest)["readiness"] == "proven"
+    guest = Guest()
+    guest.looks = [lost]
+    with pytest.raises(AnsibleConnectionFailure):  # unreachable, as any task says it
+        run(guest)
+    assert guest.calls == ["observe", "look"]
 
 
 def test_other_hosts_dumps_on_the_same_server_are_no_proof():
