@@ -113,7 +113,7 @@ def test_what_cannot_be_killed_is_left_alone(name, functions):
 def test_modules_get_their_parameters_from_modprobe_d_and_from_the_command_line(name, functions, tmp_path):
     """A disk that needs usb-storage.quirks= to work in the running system needs it in the capture kernel as well."""
     (tmp_path / "cmdline").write_text("root=/dev/a.b ro usb-storage.quirks=1:2:u sd_mod.x=* nvme.a=b.c=d x-y-z.q\n")
-    (tmp_path / "etc/modules").write_text('usb_storage delay_use=0 name="two words"\nnvme\nx_y_z\nother\n')
+    (tmp_path / "etc/modules").write_text('usb_storage delay_use=0 name="two  words"\nnvme\nx_y_z\nother\n')
     functions.write_text(functions.read_text().replace("/proc/cmdline", str(tmp_path / "cmdline")))
     script = """
         say() { :; }
@@ -125,9 +125,9 @@ def test_modules_get_their_parameters_from_modprobe_d_and_from_the_command_line(
     rc, out = run(name, functions, script % tmp_path)
     assert rc == 0
     assert out.split("\n")[:-1] == [
-        'usb_storage: delay_use=0 name="two words" quirks=1:2:u',
-        "nvme: a=b.c=d",
-        "x_y_z: q",
+        'usb_storage: delay_use=0 name="two  words" quirks=1:2:u',
+        "nvme:  a=b.c=d",
+        "x_y_z:  q",
         "other: ",
     ]
 

@@ -30,9 +30,8 @@ load_modules() {
     while read -r module parameters; do
         gzip -dc < "/usr/lib/kdump/$module.ko.gz" > /tmp/module.ko || say "the module $module cannot be unpacked"
         parameters_of "$module"
-        # Quotation marks are for the kernel, to which insmod hands its words as one line.
-        # shellcheck disable=SC2086 # several parameters are several words
-        insmod /tmp/module.ko $parameters $given || say "the module $module does not load"
+        # One word, for the kernel: insmod hands it all its words as one line, and there quotation marks keep blanks.
+        insmod /tmp/module.ko "$parameters$given" || say "the module $module does not load"
         rm /tmp/module.ko "/usr/lib/kdump/$module.ko.gz"
     done < "$1"
     rm "$1"
