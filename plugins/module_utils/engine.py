@@ -96,16 +96,16 @@ def others(name: str) -> List[Any]:
 def boot_plan(host: Any, name: str, state: str, **how: Any) -> Plan:
     """The plan for what arms a host at boot: this engine alone (present), nothing (disabled), as if we had not been.
 
-    present and disabled keep the other engines from starting at boot; with present what they have loaded stays until this
-    one loads over it. absent takes away all that is this collection's, whichever engine it was made for.
+    None of them lets another engine start at boot. With present what another has loaded stays until this one loads over it;
+    disabled and absent unload it. absent also takes away all that is this collection's, whichever engine it was made for.
     """
-    plan = driver(name).boot_plan(host, state, **how)
+    if state == "absent":  # the native one last: what the others do writes into what it removes
+        order = [module for module in [driver(name)] + others(name) if module is not native] + [native]
+        return Plan([step for module in order for step in module.boot_plan(host, "absent", **how).steps])
+    steps = list(driver(name).boot_plan(host, state, **how).steps)
     if state == "present":
-        return Plan(plan.steps + [step for other in others(name) for step in other.disarm(host)])
-    if state == "disabled":
-        return Plan(plan.steps + [step for other in others(name) for step in _give_up(host, other, how)])
-    steps = plan.steps + [step for other in others(name) for step in other.unblock(host)]
-    return Plan(steps if name == NATIVE else steps + boot.decide(host, "absent", **how).steps)
+        return Plan(steps + [step for other in others(name) for step in other.disarm(host)])
+    return Plan(steps + [step for other in others(name) for step in _give_up(host, other, how)])
 
 
 def _give_up(host: Any, other: Any, how: Dict[str, Any]) -> List[Step]:

@@ -259,6 +259,22 @@ def test_absent_leaves_the_distributions_files_and_none_of_ours(host, name):
     assert host.exists("/usr/lib/systemd/system/kdump.service")
 
 
+@pytest.mark.parametrize("first, second", [("kdumpctl", "native"), ("native", "kdumpctl")])
+def test_absent_leaves_nothing_loaded_by_whichever_engine(host, first, second):
+    armed(host, first)
+    engine.boot_plan(host, second, "absent", python="/usr/bin/python3").apply(host)
+    assert not engine.boot_plan(host, second, "absent", python="/usr/bin/python3").changed
+    assert not kexec_state.is_loaded(host) and not any(one.is_enabled(host) for one in engine.DRIVERS.values())
+
+
+def test_absent_leaves_nothing_loaded_by_kdump_tools(debian_host):
+    converge(debian_host, "kdump-tools", crashkernel=None)
+    assert kexec_state.is_loaded(debian_host)
+    engine.boot_plan(debian_host, "native", "absent", python="/usr/bin/python3").apply(debian_host)
+    assert not engine.boot_plan(debian_host, "native", "absent", python="/usr/bin/python3").changed
+    assert not kexec_state.is_loaded(debian_host) and not engine.driver("kdump-tools").is_enabled(debian_host)
+
+
 def test_what_linux_system_roles_variables_mean_to_kdumpctl(host):
     wanted = {"auto_reset_crashkernel": True, "dracut_args": '--add-drivers "xfs"', "path": "/var/crash"}
     assert "conf" in judge(host, "kdumpctl", conf=wanted, crashkernel="auto").differs
