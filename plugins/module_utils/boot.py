@@ -5,10 +5,11 @@
 The program is a zip file of this package (see program.py), which any Python from 3.6 on runs by itself.
 """
 
-import ast
+import functools
 import hashlib
 import importlib.util
 import io
+import re
 import zipfile
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -17,6 +18,9 @@ from .plan import Plan, Step
 from .problems import fail
 
 _PACKAGE = __name__.rpartition(".")[0]  # ansible_collections.vmcore.kdump.plugins.module_utils
+
+_IMPORT = re.compile(r"^[ \t]*from (\.+)([\w.]*) import (?:\(([^)]*)\)|(.*))", re.MULTILINE)
+_NAME = re.compile(r"\w+")
 
 _MAIN = """\
 import sys
@@ -28,6 +32,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 # --- the program ---------------------------------------------------------------------------------------------------
+@functools.lru_cache(maxsize=None)
 def program_bytes(program: str = _PACKAGE + ".program") -> bytes:
     """The zip file of a program: the same bytes from the same sources, on every host and with every Python.
 
@@ -83,14 +88,16 @@ def _spec(name: str) -> Any:
 
 
 def _imports(source: str, package: str) -> Iterator[str]:
-    """Everything in this package that relative imports of a module in `package` may mean."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            parts = package.split(".")
-            base = ".".join(parts[: len(parts) - node.level + 1] + ([node.module] if node.module else []))
-            yield base
-            for alias in node.names:
-                yield base + "." + alias.name
+    """Everything in this package that relative imports of a module in `package` may mean; a name too many does no harm.
+
+    Not by Python's own parser: 0.3 s of CPU for the boot-time program, and 0.01 s so.
+    """
+    for dots, module, bracketed, plain in _IMPORT.findall(source):
+        parts = package.split(".")
+        base = ".".join(parts[: len(parts) - len(dots) + 1] + ([module] if module else []))
+        yield base
+        for name in _NAME.findall(bracketed or plain):
+            yield base + "." + name
 
 
 # --- texts ---------------------------------------------------------------------------------------------------------
