@@ -73,8 +73,8 @@ class DebianHost(ContractHost):
         for name in ("kexec", "mkinitramfs", "udevadm"):
             self.program(name, "")
         self.put("/etc/init.d/kdump-tools", (BIN / "kdump-config").read_text(), 0o755)
-        self.program("sh", "import os, sys\nos.execv(sys.executable, [sys.executable, "
-                           "os.environ['KDUMP_CONTRACT_ROOT'] + sys.argv[1]] + sys.argv[2:])\n")  # fmt: skip
+        self.program("sh", "import os, subprocess, sys\nargv = [os.environ['KDUMP_CONTRACT_ROOT'] + sys.argv[1]] + sys.argv[2:]\n"
+                           "sys.exit(subprocess.run([sys.executable] + argv).returncode)\n")  # fmt: skip
         self.put(HOOK, (BIN / "kdump-tools-hook").read_text(), 0o755)
         self.symlink(UNIT, LINK)
         os.makedirs(self.path("/run/systemd/system"), exist_ok=True)

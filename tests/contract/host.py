@@ -13,7 +13,7 @@ import sys
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host, Kernel
 
-from . import forks
+from . import programs
 
 HERE = pathlib.Path(__file__).resolve().parent
 BIN = HERE / "bin"
@@ -138,7 +138,7 @@ class ContractHost(Host):
             "KDUMP_CONTRACT_MACHINE": self.kernel.machine,
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        done = forks.SERVER.run(
+        done = programs.SERVER.run(
             path=self.path(found), argv=list(argv), env=dict(env, **self.env), stdin=(stdin or b"").decode("latin-1")
         )
         return Result(argv, done["rc"], _text(done["out"]), _text(done["err"]))
