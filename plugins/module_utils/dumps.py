@@ -69,9 +69,8 @@ def _describe(host: Any, folder: str, files: List[str]) -> Dict[str, Any]:
         "bytes": 0, "format": "", "verdict": "missing", "problems": [], "release": "", "crash_time": "",
     }  # fmt: skip
     if path:
-        size = host.stat(path).st_size
         with host.open(path) as file:
-            info = inspect(file, size)
+            info = inspect(file, file.seek(0, 2))
         for key in ("bytes", "format", "verdict", "problems", "release", "crash_time"):
             result[key] = getattr(info, key)
     return result
@@ -97,5 +96,5 @@ def _panic(host: Any, path: str) -> str:
 def tail(host: Any, path: str) -> str:
     """The end of a kernel log."""
     with host.open(path) as file:
-        file.seek(max(0, host.stat(path).st_size - _DMESG_TAIL))
+        file.seek(max(0, file.seek(0, 2) - _DMESG_TAIL))
         return file.read(_DMESG_TAIL).decode("utf-8", "replace")

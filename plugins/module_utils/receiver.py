@@ -118,17 +118,19 @@ def retain(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = _settings(options)
     found = inboxes.stored(settings.root, receiver_commands.is_folder)
     there = [one for one in found if receiver_commands.is_host(one.host)]  # what is no host's is not ours
-    host = Host()
     free = inboxes.free_bytes(settings.root)
+    with contextlib.closing(inboxes.View(settings.root)) as view:
 
-    def is_whole(dump: inboxes.Stored) -> bool:
-        return _is_whole(host, "/".join((settings.root, dump.host, dump.folder)), dump.names)
+        def is_whole(dump: inboxes.Stored) -> bool:
+            return _is_whole(view, "/%s/%s" % (dump.host, dump.folder), dump.names)
 
+        removals = receiver_retention.decide(there, settings, time.time(), free, is_whole)
     failed = False
-    for removal in receiver_retention.decide(there, settings, time.time(), free, is_whole):
+    for removal in removals:
         name = removal.dump.host + "/" + removal.dump.folder
         try:
-            inboxes.Inbox(settings.root, removal.dump.host).remove_folder(removal.dump.folder)
+            with contextlib.closing(inboxes.Inbox(settings.root, removal.dump.host)) as inbox:
+                inbox.remove_folder(removal.dump.folder)
             print("vmcore.kdump: removed %s: %s" % (name, removal.why))
         except OSError as error:
             failed = True
@@ -246,13 +248,17 @@ def _inbox(root: str, name: str) -> inboxes.Inbox:
 
 
 def _listed(directory: str, deep: bool, marker: str) -> str:
-    return json.dumps(dumps.listed(Host(), directory, _LISTED, marker, deep), sort_keys=True)
+    with contextlib.closing(inboxes.View(directory)) as view:
+        found = dumps.listed(view, "/", _LISTED, marker, deep)
+    for dump in found:
+        dump.update((key, directory + dump[key]) for key in ("directory", "path") if dump[key])
+    return json.dumps(found, sort_keys=True)
 
 
-def _is_whole(host: Host, folder: str, names: List[str]) -> bool:
+def _is_whole(view: inboxes.View, folder: str, names: List[str]) -> bool:
     for name in ("vmcore", "vmcore.flat"):
         if name in names:
-            with contextlib.suppress(OSError), host.open(folder + "/" + name) as file:
+            with contextlib.suppress(OSError), view.open(folder + "/" + name) as file:
                 return inspect(file, file.seek(0, 2)).verdict == "complete"
     return False
 

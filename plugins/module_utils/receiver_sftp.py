@@ -110,10 +110,12 @@ class Session:
     def open(self, reader: Reader) -> Tuple[int, bytes]:
         where = _place(reader.path())
         flags = reader.number()
+        if self._open:
+            raise refusal("to open a second file at once")
         if flags & _FLAG_READ and not flags & _FLAG_WRITE and where.name == STATUS:
             opened = Opened(None, self._inbox.read(where.folder, where.name, 4096))
         elif flags & _FLAG_WRITE and flags & _FLAG_CREATE and not flags & (_FLAG_READ | _FLAG_APPEND):
-            if not is_written(where.name) or any(one.delivery for one in self._open.values()):
+            if not is_written(where.name):
                 raise refusal("to write %s" % (where.name or "outside a dump's folder"))
             opened = Opened(self._deliver(where.folder, where.name), b"")
         else:

@@ -87,6 +87,33 @@ def test_a_host_makes_no_end_of_folders(inbox, monkeypatch):
         inbox.make_folder(FOLDER + "-1")
 
 
+def test_no_end_of_probes_either(inbox, monkeypatch):
+    monkeypatch.setattr(inboxes, "_MOST_FOLDERS", 3)
+    inbox.remove_probe(inbox.make_probe())
+    inbox.make_probe()
+    with pytest.raises(OSError, match="are not kept"):
+        inbox.make_probe()
+
+
+def test_a_pipe_keeps_nobody_waiting(inbox, tmp_path):
+    """Over NFS a host can make one."""
+    os.mkfifo(str(tmp_path / "web1" / ".connection-0"))
+    os.mkfifo(str(tmp_path / "web1" / FOLDER / "vmcore-incomplete"))
+    for attempt in (lambda: inbox.connection(1), lambda: inbox.rename(FOLDER, "vmcore-incomplete", "vmcore")):
+        with pytest.raises(OSError):
+            attempt()
+
+
+def test_what_lies_deeper_than_any_dump_is_not_walked(inbox, tmp_path):
+    """A walk holds a descriptor for each level: over NFS a host could make more than there are for everybody."""
+    room = inbox.room(Limits(total=1000))
+    (tmp_path / "web1" / "/".join("x" * 12)).mkdir(parents=True)
+    (tmp_path / "web1" / "/".join("x" * 12) / "vmcore").write_bytes(b"x" * 100)
+    assert inbox.room(Limits(total=1000)) == room
+    (tmp_path / "web1" / "/".join("x" * 9) / "vmcore").write_bytes(b"x" * 100)
+    assert inbox.room(Limits(total=1000)) == room - 100
+
+
 def test_a_link_is_neither_written_nor_renamed_nor_read(inbox, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("secret")
@@ -267,6 +294,7 @@ SFTP = {
     "not to be made": ([opened(PATH + b"vmcore-incomplete", 2)], [DENIED], {}),
     "two at once": (
         [opened(PATH + b"vmcore-incomplete"), opened(PATH + b"capture.json"), closed()], [HANDLE, DENIED, OK], {"vmcore-incomplete": b""}),
+    "no end of handles": ([opened(b"/var/crash/kdump-test-1-2/vmcore-creation.status", 1)] * 2, [HANDLE, DENIED], {}),
     "another name": ([opened(PATH + b".bashrc")], [DENIED], {}),
     "a finished vmcore": ([opened(PATH + b"vmcore")], [DENIED], {}),
     "elsewhere": ([opened(b"/etc/passwd")], [DENIED], {}),
@@ -441,6 +469,30 @@ def test_the_program_runs_from_one_file(program, tmp_path):
     assert (code, out) == (1, b"") and err.count(b"\n") == 1
 
 
+def test_a_host_lists_nothing_behind_a_link(program, tmp_path):
+    """Over NFS a host can make links, and so have another host's dumps read to it."""
+    theirs = tmp_path / "srv" / "web2" / FOLDER
+    theirs.mkdir(parents=True)
+    (theirs / "vmcore").write_bytes(kdump())
+    (theirs / "vmcore-dmesg.txt").write_bytes(b"[ 1.0] Kernel panic - not syncing: a secret\n")
+    mine = tmp_path / "srv" / "web1"
+    mine.mkdir()
+    os.symlink(str(theirs), str(mine / FOLDER))
+    for number, name in enumerate(("vmcore", "vmcore-dmesg.txt", "capture.json")):
+        folder = mine / ("%s-%d" % (FOLDER, number))
+        folder.mkdir()
+        os.symlink(str(theirs / "vmcore-dmesg.txt"), str(folder / name))
+    (mine / (FOLDER + "-9")).mkdir()
+    (mine / (FOLDER + "-9") / "vmcore").write_bytes(kdump())
+    os.symlink(str(theirs / "vmcore-dmesg.txt"), str(mine / (FOLDER + "-9") / "vmcore-dmesg.txt"))
+    options = ["--host", "web1", "--root", str(tmp_path / "srv")]
+    code, out, err = run(program, *options, command="vmcore-kdump list --deep --marker 'a secret'")
+    found = json.loads(out.decode())
+    assert (code, err, len(found)) == (0, b"", 1) and b"secret" not in out
+    assert (found[0]["path"], found[0]["verdict"], found[0]["marked"]) == (
+        str(mine / (FOLDER + "-9") / "vmcore"), "complete", False)  # fmt: skip
+
+
 def test_the_program_removes_what_is_not_to_be_kept(program, tmp_path):
     root = tmp_path / "srv"
     (root / "lost+found").mkdir()
@@ -467,6 +519,37 @@ def test_the_program_removes_what_is_not_to_be_kept(program, tmp_path):
     assert left == {"10.0.0.1-2026-11-24-10:00:01", "10.0.0.1-2026-11-24-10:00:02", "kept by hand", "var"}
     assert list(deep.parent.iterdir()) == []
     assert run(program, "--config", str(config), "retain") == (0, b"", b"")
+
+
+def test_what_is_renamed_meanwhile_is_looked_at_the_next_time(tmp_path, monkeypatch):
+    inbox = Inbox(str(tmp_path), "web1")
+    for number in (1, 2):
+        inbox.make_folder("%s-%d" % (FOLDER, number))
+        inbox.create("%s-%d" % (FOLDER, number), "vmcore-incomplete").close()
+    real = os.open
+
+    def renamed(path, *arguments, **options):
+        if str(path).endswith("-1/vmcore-incomplete"):
+            raise FileNotFoundError(2, "No such file or directory")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", renamed)
+    assert [one.folder for one in inboxes.stored(str(tmp_path), lambda name: name.startswith(FOLDER))] == [
+        FOLDER + "-2"
+    ]
+
+
+def test_removing_many_dumps_keeps_nothing_open(tmp_path):
+    (tmp_path / "srv").mkdir()
+    for number in range(20):
+        folder = tmp_path / "srv" / "web1" / ("%s-%d" % (FOLDER, number))
+        folder.mkdir(parents=True)
+        os.utime(str(folder), (1, 1))
+    config = tmp_path / "server.json"
+    config.write_text(json.dumps({"root": str(tmp_path / "srv"), "keep_count": 1}))
+    before = os.listdir("/proc/self/fd")
+    assert receiver.main(["--config", str(config), "retain"], {}) == 0
+    assert len(os.listdir(str(tmp_path / "srv" / "web1"))) == 1 and len(os.listdir("/proc/self/fd")) == len(before)
 
 
 def test_what_may_not_be_read_is_passed_by(tmp_path, monkeypatch):

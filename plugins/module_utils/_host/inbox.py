@@ -3,7 +3,8 @@
 """One host's directory on a dump server, as the host may use it. Private to this collection.
 
 Everything is reached from an open directory by names without a slash, and no symbolic link is followed below the root,
-so that nothing that is changed meanwhile leads elsewhere. Nothing is overwritten. OSError as the calls give it.
+so that nothing that is changed meanwhile leads elsewhere: over NFS a host may change what it likes there. Nothing is
+overwritten. OSError as the calls give it.
 """
 
 import contextlib
@@ -12,9 +13,10 @@ import fcntl
 import os
 import secrets
 import stat
-from typing import Callable, Iterator, List, NamedTuple, Optional
+from typing import IO, Callable, ContextManager, Iterator, List, NamedTuple, Optional
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe of that name keeps nobody waiting
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEEPEST = 8  # directories between a host's own and its dumps
 _MOST_FOLDERS = 1000  # of a host: no directory can be filled with nothing
@@ -37,12 +39,20 @@ class Inbox:
         _make(self._root, name)
         self._host = os.open(name, _DIRECTORY, dir_fd=self._root)
 
+    def close(self) -> None:
+        os.close(self._host)
+        os.close(self._root)
+
     # --- folders -----------------------------------------------------------------------------------------------
     def make_folder(self, folder: str, new: bool = False) -> None:
         """A dump's folder; that it is there already is an error only where it is to be a new one."""
-        if len(os.listdir(self._host)) >= _MOST_FOLDERS and not self.has(folder):
-            raise OSError(errno.EMLINK, "there are %d folders already, more are not kept" % _MOST_FOLDERS, folder)
+        if not self.has(folder):
+            self._check_number(folder)
         _make(self._host, folder, new)
+
+    def _check_number(self, name: str) -> None:
+        if len(os.listdir(self._host)) >= _MOST_FOLDERS:
+            raise OSError(errno.EMLINK, "there are %d folders already, more are not kept" % _MOST_FOLDERS, name)
 
     def has(self, folder: str, name: str = "") -> bool:
         """Whether there is a folder, or a file in it."""
@@ -54,6 +64,7 @@ class Inbox:
 
     def make_probe(self) -> str:
         """The name of a new empty directory."""
+        self._check_number("tmp")
         for name in ("tmp." + secrets.token_hex(5) for dummy in range(100)):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=self._host)
@@ -73,17 +84,8 @@ class Inbox:
         with self._opened(parent) as above:
             os.rmdir(name, dir_fd=above)
 
-    @contextlib.contextmanager
-    def _opened(self, folder: str) -> Iterator[int]:
-        """A descriptor of a folder below the host's directory, "" for that itself. No component may be a link."""
-        descriptor = os.open(".", _DIRECTORY, dir_fd=self._host)
-        try:
-            for name in filter(None, folder.split("/")):
-                above, descriptor = descriptor, os.open(name, _DIRECTORY, dir_fd=descriptor)
-                os.close(above)
-            yield descriptor
-        finally:
-            os.close(descriptor)
+    def _opened(self, folder: str) -> ContextManager[int]:
+        return _inside(self._host, folder)
 
     # --- files -------------------------------------------------------------------------------------------------
     def create(self, folder: str, name: str) -> "NewFile":
@@ -97,7 +99,7 @@ class Inbox:
     def rename(self, folder: str, name: str, target: str) -> None:
         """Give a file another name, unless there is a file of that name; BlockingIOError while it is being written."""
         with self._opened(folder) as inside:
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
+            descriptor = os.open(name, _FILE, dir_fd=inside)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.fsync(descriptor)
@@ -121,7 +123,7 @@ class Inbox:
     def read(self, folder: str, name: str, limit: int) -> bytes:
         """The beginning of a file."""
         with self._opened(folder) as inside:
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
+            descriptor = os.open(name, _FILE, dir_fd=inside)
             try:
                 return os.read(descriptor, limit)
             finally:
@@ -140,7 +142,7 @@ class Inbox:
 
     def connection(self, most: int) -> Optional[int]:
         """A descriptor that stands for one of `most` connections of this host until it is closed; None for one more."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         for number in range(most):
             descriptor = os.open(".connection-%d" % number, flags, 0o600, dir_fd=self._host)
             try:
@@ -173,6 +175,42 @@ class NewFile:
             os.close(self._descriptor)
 
 
+class View:
+    """What dumps.listed() asks of a Host, for a directory of hosts' making. Paths begin in it, and no link is followed."""
+
+    def __init__(self, path: str) -> None:
+        self._root = os.open(path, _DIRECTORY)
+
+    def close(self) -> None:
+        os.close(self._root)
+
+    def listdir(self, path: str) -> List[str]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError), _inside(
+            self._root, path
+        ) as inside:
+            return sorted(os.listdir(inside))
+        return []
+
+    def stat(self, path: str) -> Optional[os.stat_result]:
+        folder, _slash, name = path.rpartition("/")
+        with contextlib.suppress(OSError), _inside(self._root, folder) as inside:
+            return os.lstat(name, dir_fd=inside)
+        return None
+
+    def is_file(self, path: str) -> bool:
+        found = self.stat(path)
+        return found is not None and stat.S_ISREG(found.st_mode)
+
+    def open(self, path: str) -> IO[bytes]:
+        folder, _slash, name = path.rpartition("/")
+        with _inside(self._root, folder) as inside:
+            return os.fdopen(os.open(name, _FILE, dir_fd=inside), "rb")
+
+    def read(self, path: str, limit: int = -1) -> bytes:
+        with self.open(path) as file:
+            return file.read(limit)
+
+
 # --- what lies on the server, for its retention ----------------------------------------------------------------------
 class Stored(NamedTuple):
     """A dump's folder: bytes of its files, the time of its last change, whether it is being written to."""
@@ -189,14 +227,22 @@ def stored(root: str, is_folder: Callable[[str], bool]) -> Iterator[Stored]:
     """The folders of every host, by their names; nothing behind a link, or that may not be read (lost+found)."""
     for host in _directories(root):
         for folder in _folders(host.path, is_folder, _DEEPEST):
-            files = [entry for entry in _entries(folder.path) if entry.is_file(follow_symlinks=False)]
-            sizes = [entry.stat(follow_symlinks=False) for entry in files]
-            own = folder.stat(follow_symlinks=False)
-            yield Stored(
-                host.name, folder.path[len(host.path) + 1 :], sorted(entry.name for entry in files),
-                sum(_taken(one) for one in sizes), max([own.st_mtime] + [one.st_mtime for one in sizes]),
-                any(_is_locked(entry.path) for entry in files),
-            )  # fmt: skip
+            found = None
+            with contextlib.suppress(OSError):  # it changes at this moment, so there is nothing to remove yet
+                found = _stored(host, folder)
+            if found is not None:
+                yield found
+
+
+def _stored(host: "os.DirEntry[str]", folder: "os.DirEntry[str]") -> Stored:
+    files = [entry for entry in _entries(folder.path) if entry.is_file(follow_symlinks=False)]
+    sizes = [entry.stat(follow_symlinks=False) for entry in files]
+    own = folder.stat(follow_symlinks=False)
+    return Stored(
+        host.name, folder.path[len(host.path) + 1 :], sorted(entry.name for entry in files),
+        sum(_taken(one) for one in sizes), max([own.st_mtime] + [one.st_mtime for one in sizes]),
+        any(_is_locked(entry.path) for entry in files),
+    )  # fmt: skip
 
 
 def _folders(path: str, is_folder: Callable[[str], bool], deepest: int) -> Iterator["os.DirEntry[str]"]:
@@ -213,6 +259,19 @@ def free_bytes(root: str) -> int:
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def _inside(root: int, folder: str) -> Iterator[int]:
+    """A descriptor of a folder below an open directory, "" for that itself. No component may be a link."""
+    descriptor = os.open(".", _DIRECTORY, dir_fd=root)
+    try:
+        for name in filter(None, folder.split("/")):
+            above, descriptor = descriptor, os.open(name, _DIRECTORY, dir_fd=descriptor)
+            os.close(above)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def _make(parent: int, name: str, new: bool = False) -> None:
     """A durable directory for its owner alone; one that is there stays as it is, if it need not be `new`."""
     try:
@@ -225,7 +284,7 @@ def _make(parent: int, name: str, new: bool = False) -> None:
 
 
 def _entries(path: str) -> List["os.DirEntry[str]"]:
-    with contextlib.suppress(PermissionError):
+    with contextlib.suppress(PermissionError, FileNotFoundError, NotADirectoryError):  # the last two: changed meanwhile
         return list(os.scandir(path))
     return []
 
@@ -240,9 +299,11 @@ def _taken(found: os.stat_result) -> int:
 
 
 def _size(directory: int) -> int:
-    """Bytes of the files below a directory."""
+    """Bytes of the files below a directory, as deep as dumps may lie: fwalk holds a descriptor for each level."""
     total = 0
-    for _path, _folders, names, inside in os.fwalk(".", dir_fd=directory, follow_symlinks=False):
+    for path, folders, names, inside in os.fwalk(".", dir_fd=directory, follow_symlinks=False):
+        if path.count("/") > _DEEPEST + 1:
+            folders.clear()
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 total += _taken(os.lstat(name, dir_fd=inside))
@@ -252,7 +313,7 @@ def _size(directory: int) -> int:
 def _is_locked(path: str) -> bool:
     """Whether the file is being received; one that may not be read is not, for what is received here may."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, _FILE)
     except PermissionError:
         return False
     try:
