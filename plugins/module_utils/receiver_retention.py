@@ -18,10 +18,11 @@ class Removal(NamedTuple):
 def decide(dumps: List[Any], settings: Any, now: float, free: int, is_whole: Callable[[Any], bool]) -> List[Removal]:
     """The dumps that are to go, those of each host oldest first, then those that go for others' room.
 
-    Never one that may still be coming, and never the newest whole dump of a host. `is_whole` reads a dump, so it is
-    asked only of hosts of which something would go.
+    Never one that may still be coming, and never the newest dump of a host, nor its newest whole one: of a host that
+    delivers nothing whole the newest is all that tells of its crash. `is_whole` reads a dump, so it is asked only of hosts
+    of which something would go.
     """
-    held: Dict[str, Tuple[str, str]] = {}
+    held: Dict[str, Set[str]] = {}
     gone: Set[Tuple[str, str]] = set()
     found: List[Removal] = []
 
@@ -30,8 +31,10 @@ def decide(dumps: List[Any], settings: Any, now: float, free: int, is_whole: Cal
         if key in gone or dump.busy or now - dump.changed < _YOUNG:
             return False
         if dump.host not in held:
-            held[dump.host] = _newest_whole(dumps, dump.host, is_whole)
-        if held[dump.host] == key:
+            own = _of(dumps, dump.host)
+            whole = next((one for one in own if is_whole(one)), own[0])
+            held[dump.host] = {own[0].folder, whole.folder}
+        if dump.folder in held[dump.host]:
             return False
         gone.add(key)
         found.append(Removal(dump, why))
@@ -50,10 +53,6 @@ def decide(dumps: List[Any], settings: Any, now: float, free: int, is_whole: Cal
 def _of(dumps: List[Any], host: str) -> List[Any]:
     """The dumps of a host, newest first."""
     return sorted((dump for dump in dumps if dump.host == host), key=lambda one: one.changed, reverse=True)
-
-
-def _newest_whole(dumps: List[Any], host: str, is_whole: Callable[[Any], bool]) -> Tuple[str, str]:
-    return next(((host, dump.folder) for dump in _of(dumps, host) if is_whole(dump)), ("", ""))
 
 
 def _beyond(dumps: List[Any], settings: Any, now: float) -> List[Tuple[Any, str]]:

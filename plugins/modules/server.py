@@ -65,7 +65,7 @@ options:
   keep_count:
     description:
       - How many dumps of each host are kept, the newest. V(0) is all. Neither this nor the next two ever remove a dump that
-        may still be coming (changed within two hours) or the newest whole dump of a host.
+        may still be coming (changed within two hours), the newest dump of a host, or its newest whole one.
     type: int
     default: 0
   keep_days:

@@ -404,6 +404,10 @@ RETENTION = {
     "the newest whole one is not the newest": (
         [stored(10, whole=False), stored(20, whole=False), stored(30), stored(40)], {"keep_count": 1}, [10, 30]),
     "none is whole": ([stored(10, whole=False), stored(20, whole=False)], {"keep_count": 1}, [10]),
+    "none is whole, and all are old": ([stored(100, whole=False), stored(200, whole=False)], {"keep_days": 1}, [100]),
+    "none is whole, and there is no room": ([stored(100, whole=False), stored(200, whole=False)], {"keep_free": 10**9}, [100]),
+    "the newest is not whole, and there is no room": (
+        [stored(10, whole=False), stored(20), stored(30), stored(40, whole=False)], {"keep_free": 10**9}, [10, 20]),
     "one that is coming": ([stored(10), stored(20, busy=True), stored(30)], {"keep_count": 1}, [10, 20]),
     "one that has just come": ([stored(0), stored(1), stored(3)], {"keep_count": 1}, [0, 1]),
     "free space": (FIVE, {"keep_free": 250}, [10, 20]),
@@ -429,6 +433,17 @@ def test_no_dump_is_read_where_none_would_go():
         raise AssertionError("it is read")
 
     assert receiver_retention.decide(FIVE, Settings("/srv", keep_count=5), NOW, 0, never) == []
+
+
+def test_no_more_dumps_are_read_than_it_takes():
+    read = []
+
+    def is_whole(dump):
+        read.append(dump)
+        return True
+
+    assert len(receiver_retention.decide(FIVE, Settings("/srv", keep_count=2), NOW, 0, is_whole)) == 3
+    assert read == FIVE[:1]
 
 
 # --- the program -----------------------------------------------------------------------------------------------------
