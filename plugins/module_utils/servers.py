@@ -67,8 +67,18 @@ def awaited(host: Any, conf: Any) -> List[str]:
 
 
 def has_way(host: Any, name: str) -> bool:
-    """Whether a server's name is known, and the kernel has a route to one of its addresses."""
-    return any(host.run(["ip", "route", "get", address], timeout=10).rc == 0 for address in host.resolve(name))
+    """Whether a server's name is known, and the kernel has a route to one of its addresses, with an address to speak from."""
+    return any(_is_reached(host, address) for address in host.resolve(name))
+
+
+def _is_reached(host: Any, address: str) -> bool:
+    found = host.run(["ip", "route", "get", address], timeout=10)
+    device = re.search(r" dev (\S+)", found.out)
+    if found.rc != 0 or ":" not in address or device is None:
+        return bool(found.rc == 0)
+    # No address of IPv6 is used while it is looked for duplicates of it (RFC 4862), and until then the kernel takes another.
+    looked_for = ["tentative", "-dadfailed"]
+    return "inet6" not in host.run(["ip", "-6", "addr", "show", "dev", device.group(1)] + looked_for, timeout=10).out
 
 
 def _server_of(export: str) -> str:

@@ -236,6 +236,7 @@ SOURCES = {
     "none that is not valid yet": (["2001:db8:1::9/64 temporary", "2001:db8:1::5/64 tentative", "fd00::5/64"],
                                    "2001:db8:1::9", "fd00::5/64"),
     "one of another device": (["2001:db8:1::5/64"], "fd00::1", "fd00::1/128"),
+    "none that is only good on the link": (["fe80::5/64", "fd00::5/64 deprecated"], "fe80::5", "fd00::5/64"),
     "none named": (["2001:db8:1::5/64"], None, "2001:db8:1::5/64"),
 }  # fmt: skip
 
@@ -253,10 +254,11 @@ def test_the_source_address_of_ipv6(net, case):
     assert "ipv6" in found.modules
 
 
-def test_a_host_with_only_temporary_addresses_is_refused(net):
+@pytest.mark.parametrize("address", ["2001:db8:1::9/64 temporary", "fe80::9/64"])
+def test_a_host_without_a_lasting_address_for_the_server_is_refused(net, address):
     net.card()
-    net.inet("eth0", "2001:db8:1::9/64 temporary")
-    net.way(SERVER6, source="2001:db8:1::9")
+    net.inet("eth0", address)
+    net.way(SERVER6, source=address.split("/")[0])
     assert "has no lasting address to speak from" in net.refusal([SERVER6])
 
 
@@ -475,6 +477,8 @@ BONDS = {
     "watched by ARP": (
         {"miimon": "0", "arp_interval": "500", "arp_ip_target": "192.0.2.1 192.0.2.2", "arp_validate": "none 0"},
         ["mode active-backup", "arp_interval 500", "arp_ip_target +192.0.2.1", "arp_ip_target +192.0.2.2"]),
+    "watched by neighbours of IPv6 (ns_ip6_target)": (
+        {"miimon": "0", "arp_interval": "500", "arp_ip_target": ""}, ["mode active-backup", "miimon 100"]),
     "not watched": ({"mode": "balance-rr 0", "miimon": "0", "arp_interval": "0"}, ["mode balance-rr", "miimon 100"]),
     "each with its own MAC": ({"fail_over_mac": "active 1"}, ["mode active-backup", "miimon 100", "fail_over_mac active"]),
 }  # fmt: skip
@@ -489,18 +493,23 @@ def test_a_bond(net, case, told):
         net.write(node + "/bonding_slave/perm_hwaddr", own + "\n")
     net.bond(options=options, assigned=2)
     assert net.lines("bond0") == (
-        ["bond bond0"] + ["set bond0 bonding/" + option for option in expected]
-        + ["nic eth0 mac %s -" % MAC, "member bond0 eth0", "nic eth1 mac %s -" % OTHER, "member bond0 eth1",
-           "up bond0 1500"]
+        ["nic eth0 mac %s -" % MAC, "nic eth1 mac %s -" % OTHER, "bond bond0"]
+        + ["set bond0 bonding/" + option for option in expected]
+        + ["member bond0 eth0", "member bond0 eth1", "up bond0 1500"]
     )  # fmt: skip
     assert net.plan().modules == ["bonding", "virtio_net", "tg3"]
 
 
-def test_the_mac_of_a_bond_that_was_set_comes_before_its_members(net):
-    net.card(permaddr=OTHER, assigned=3)
-    net.bond(lower=["eth0"], address="02:00:00:00:00:01", assigned=3)
-    lines = net.lines("bond0")
-    assert lines.index("mac bond0 02:00:00:00:00:01") < lines.index("member bond0 eth0")
+@pytest.mark.parametrize("address", ["02:00:00:00:00:01", MAC, OTHER])
+def test_the_mac_of_a_bond_that_was_set_comes_before_its_members_and_after_the_cards(net, address):
+    """It may be a card's own, by which /init would find the bond in its place."""
+    net.card(mac=address, permaddr=MAC, assigned=3)
+    net.card("eth1", address, 4, permaddr=OTHER, assigned=3)
+    net.bond(address=address, assigned=3)
+    assert [line for line in net.lines("bond0") if not line.startswith("set")] == [
+        "nic eth0 mac %s -" % MAC, "nic eth1 mac %s -" % OTHER, "bond bond0", "mac bond0 " + address,
+        "member bond0 eth0", "member bond0 eth1", "up bond0 1500",
+    ]  # fmt: skip
 
 
 def test_bonds_that_are_refused(net):
@@ -598,7 +607,7 @@ def test_a_bridge_over_a_vlan_over_a_bond(net):
     net.vlan("bond0.5", "bond0")
     net.bridge(lower=["bond0.5"])
     assert [line.split()[:3] for line in net.lines("br0") if not line.startswith("set")] == [
-        ["bridge", "br0"], ["bond", "bond0"], ["nic", "eth0", "mac"], ["member", "bond0", "eth0"], ["nic", "eth1", "mac"],
+        ["bridge", "br0"], ["nic", "eth0", "mac"], ["nic", "eth1", "mac"], ["bond", "bond0"], ["member", "bond0", "eth0"],
         ["member", "bond0", "eth1"], ["up", "bond0", "1500"], ["vlan", "bond0.5", "bond0"], ["member", "br0", "bond0.5"],
         ["up", "br0", "1500"],
     ]  # fmt: skip

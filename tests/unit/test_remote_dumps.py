@@ -148,3 +148,20 @@ def test_a_way_is_an_address_and_a_route(machine):
     machine.programs["ip"] = lambda argv: (0 if argv[1:3] == ["route", "get"] and argv[3] == "192.0.2.9" else 2, "")
     assert servers.has_way(machine.host, "dumps") and not servers.has_way(machine.host, "unknown")
     assert not servers.has_way(machine.host, "192.0.2.10")
+
+
+def test_an_address_of_ipv6_that_is_not_usable_yet_is_no_way(machine):
+    """`ip` as it prints while duplicates of the address are looked for, and afterwards."""
+    tentative = "    inet6 2001:db8::5/64 scope global tentative \n       valid_lft forever preferred_lft forever\n"
+    said = {"addr": ""}
+
+    def ip(argv):
+        if argv[1:3] == ["route", "get"]:
+            return 0, "%s from :: dev eth0 proto kernel metric 256 pref medium\n" % argv[3]
+        assert argv == ["ip", "-6", "addr", "show", "dev", "eth0", "tentative", "-dadfailed"]
+        return 0, said["addr"]
+
+    machine.programs["ip"] = ip
+    assert servers.has_way(machine.host, "2001:db8::9")
+    said["addr"] = "2: eth0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 state UP qlen 1000\n" + tentative
+    assert not servers.has_way(machine.host, "2001:db8::9") and servers.has_way(machine.host, "192.0.2.9")

@@ -237,15 +237,18 @@ def _addresses(host: Any, device: str, like: str) -> List[Dict[str, Any]]:
 
 
 def _source(host: Any, address: str, route: Dict[str, Any]) -> str:
-    """The address of this host's that speaks to the server: the kernel's choice, but no temporary one of IPv6."""
+    """The address of this host's that speaks to the server: the kernel's choice, but of IPv6 no temporary one.
+
+    Nor a link-local one, which the kernel takes for as long as a device has no other, and to which no server answers.
+    """
     chosen = str(route.get("prefsrc", ""))
     if ":" in address:
         own = _addresses(host, route["dev"], address)
         temporary = [item["local"] for item in own if item.get("temporary")]
+        chosen = "" if chosen in temporary or re.match("fe[89ab].:", chosen) else chosen
         lasting = [item for item in own if not any(item.get(flag) for flag in _UNFIT)]
-        if lasting and (chosen in temporary or not chosen):
+        if lasting and not chosen:
             return str(min(lasting, key=lambda item: _preference(item, address))["local"])
-        chosen = "" if chosen in temporary else chosen
     if not chosen:
         raise fail(
             "The device %s, by which the server %s is reached, has no lasting address to speak from." % (

@@ -177,29 +177,29 @@ class _Walk:
             self._refuse(name, "a bond without members")
         if not self._text("/sys/class/net/%s/bonding/mode" % name):
             self._refuse(name, "a bond whose options cannot be read")
-        self.lines.append("bond " + name)
+        # The cards first: the bond may have been given the MAC of one of them, and would be found in its place.
         self.modules.append("bonding")
-        for option, value in self._bond_options(name):
-            self.lines.append("set %s bonding/%s %s" % (name, option, value))
-        self._address(name, link)
         for member in members:
             self.device(member, enslaved=True)
-            self.lines.append("member %s %s" % (name, member))
+        self.lines.append("bond " + name)
+        self.lines += ["set %s bonding/%s %s" % (name, option, value) for option, value in self._bond_options(name)]
+        self._address(name, link)
+        self.lines += ["member %s %s" % (name, member) for member in members]
 
     def _bond_options(self, name: str) -> List[Tuple[str, str]]:
         """In the order to set them in, those that differ from a new bond's."""
-        found = []
         values = {}
         for option, default in _BOND_OPTIONS:
-            text = self._text("/sys/class/net/%s/bonding/%s" % (name, option))
             # A value by name and number, `802.3ad 4`; addresses, one after the other.
-            words = text.split() if option == "arp_ip_target" else text.split()[:1]
-            values[option] = " ".join(words)
-            if values[option] not in ("", default):
-                found += [(option, "+" + word) for word in words] if option == "arp_ip_target" else [(option, words[0])]
-        if values["miimon"] in ("", "0") and values["arp_interval"] in ("", "0"):
-            found.append(("miimon", "100"))  # without it a bond sees no link go, and /init none come
-        return [("mode", values["mode"])] + [item for item in found if item[0] != "mode"]
+            words = self._text("/sys/class/net/%s/bonding/%s" % (name, option)).split()
+            if words and (words[0] != default or option == "mode"):
+                values[option] = words if option == "arp_ip_target" else words[:1]
+        if "arp_ip_target" not in values:
+            values.pop("arp_interval", None)  # those that it asks are IPv6's (ns_ip6_target), which sysfs does not have
+        if "arp_interval" not in values:
+            values.setdefault("miimon", ["100"])  # without it a bond sees no link go, and /init none come
+        plus = {"arp_ip_target": "+"}
+        return [(option, plus.get(option, "") + word) for option in values for word in values[option]]
 
     def _bridge(self, name: str, link: Dict[str, Any]) -> None:
         members = [member for member in self._lower(name) if self._kind(member) not in _INNER]
