@@ -251,7 +251,7 @@ def not_in(before: dict[str, Any], now: dict[str, Any], name: str) -> list[dict[
 
 
 def no_vmcore(before: dict[str, Any], now: dict[str, Any], new: list[dict[str, Any]], engine: str) -> str:
-    """Why, by all that was left: at the target, in the reports on the host, on its root file system."""
+    """Why, by all that was left: at the target, in the reports on the host, on its root file system, on a raw device."""
     said = [
         f"{dump['directory']} holds {', '.join(dump['files'])}. {told_by_capture(dump, engine)}" for dump in new
     ]  # fmt: skip
@@ -261,7 +261,7 @@ def no_vmcore(before: dict[str, Any], now: dict[str, Any], new: list[dict[str, A
         said.append(
             f"As failure_action wants it, {dump['path'] or dump['directory']} was saved instead ({dump['verdict']})."
         )
-    return " ".join(said) or (
+    return " ".join(said + now["waiting"]) or (
         f"Nothing new lies at {now['where']}, and no report was left on the host: the capture kernel did not start, ran out of "
         f"memory, or did not find its target. Its console says which; a larger crashkernel= helps against the first two."
     )

@@ -7,7 +7,7 @@ What goes on between these, while the host is away, is plugins/action/crash_test
 
 from typing import Any, Callable, Dict, List
 
-from . import dumps, engine, evidence, layout, proof, remote_dumps, status
+from . import dumps, engine, evidence, layout, proof, raw_recovery, remote_dumps, status
 from .problems import fail
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -23,7 +23,8 @@ def observe(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
 def look(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
     """The newest dumps, wherever they lie: `marked` tells whether the log of one has the marker, and it is then read whole.
 
-    `own` tells whether one is this host's, by the name of its directory, where other hosts' dumps lie there too.
+    `own` tells whether one is this host's, by the name of its directory, where other hosts' dumps lie there too. `waiting`
+    are sentences about a dump that is still on a raw device alone.
     """
     conf = engine.driver(params["engine"]).configuration(host).conf
     place = remote_dumps.place_of(host, conf)
@@ -37,6 +38,7 @@ def look(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
     reports = evidence.failures(host, [])
     rescued = remote_dumps.rescued(host, conf, place)
     return {"dumps": found, "reports": [report.as_dict() for report in reports], "rescued": rescued,
+            "waiting": [str(problem) for problem in raw_recovery.warn(host, conf)],
             "where": place.named(place.directory)}  # fmt: skip
 
 

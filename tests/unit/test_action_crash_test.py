@@ -51,7 +51,7 @@ class Guest:
         self.before = dict(copy.deepcopy(HOST), **changes)
         self.after = dict(copy.deepcopy(HOST), boot_id="boot-2")
         self.dumps = [copy.deepcopy(DUMP), OLD_DUMP]
-        self.reports, self.rescued = [], []
+        self.reports, self.rescued, self.waiting = [], [], []
         self.looks = []  # what looks fail with, one after another
         self.answers = [None, None, "boot-2"]  # boot ids that polls see; None: no answer; the last one stays
         self.cut = False  # the connection that brings the order to panic
@@ -73,7 +73,8 @@ class Guest:
                 if answer:
                     return {"failed": True, "msg": answer}
             new = [self.dumps, self.reports, self.rescued] if crashed else [[OLD_DUMP], [], []]
-            return {"dumps": new[0], "reports": new[1], "rescued": new[2], "where": "/var/crash"}
+            waiting = self.waiting if crashed else []
+            return {"dumps": new[0], "reports": new[1], "rescued": new[2], "waiting": waiting, "where": "/var/crash"}
         if part["phase"] == "observe":
             found = self.after if crashed else self.before
             return found() if callable(found) else found
@@ -254,6 +255,13 @@ def test_a_host_that_comes_back_without_a_dump():
     guest = Guest()
     guest.dumps = []
     fails(guest, "Nothing new lies at /var/crash", ["observe", "look", "trigger", "observe", "look"])
+
+
+def test_a_dump_that_is_still_on_its_raw_device_is_told():
+    guest = Guest()
+    guest.dumps, guest.waiting = [], ["raw /dev/vdb holds a dump that has not become a file yet."]
+    result = fails(guest, "new vmcore. raw /dev/vdb holds a dump", ["observe", "look", "trigger", "observe", "look"])
+    assert "Nothing new lies" not in result["msg"]
 
 
 def test_an_old_dump_is_no_proof():

@@ -96,6 +96,14 @@ def test_a_look_tells_which_dump_is_of_this_crash(host):
     assert (seen["where"], seen["reports"], seen["rescued"]) == ("/var/crash", [], [])
 
 
+def test_a_dump_that_is_on_a_raw_device_alone_is_told(host, monkeypatch):
+    assert run(host, "look")["waiting"] == []
+    host.put("/etc/kdump.conf", b"raw /dev/vdb\n")
+    host.put("/dev/vdb", b"makedumpfile\0\0\0\0 and so on")
+    monkeypatch.setattr(host, "device_number", lambda path: "254:16")
+    assert "raw /dev/vdb holds a dump that has not become a file yet" in run(host, "look")["waiting"][0]
+
+
 def test_without_a_dump_directory_there_is_nothing_to_list(host):
     assert dumps.newest(host, "", 5) == []
     assert run(host, "look")["dumps"] == []
