@@ -468,6 +468,27 @@ def test_without_a_name_server_a_mount_tells_the_address(machine):
     assert values(machine, "nfs dumps:/x\n")["source"] == "192.0.2.8:/x"
 
 
+def test_a_path_of_an_export_is_followed_where_it_is_mounted_and_not_out_of_it(machine):
+    """In the capture kernel an absolute link would lead into the image, whose files are gone with the restart."""
+    machine.mounts(ROOT, ("0:40", "/", "/mnt", "nfs4", "dumps:/x", LIVE4))
+    machine.mkdir("/mnt/real")
+    machine.link("/mnt/crash", "/mnt/real")
+    made = found(machine, "nfs dumps:/x\npath /crash/node1\n")
+    assert (made.path, dict(made.settings)["directory"]) == ("/mnt/real/node1", "real/node1")
+    machine.link("/mnt/out", "/srv")
+    assert "by a symbolic link, to /srv/node1" in refused(machine, "nfs dumps:/x\npath /out/node1\n")
+
+
+@pytest.mark.parametrize("given, source", [("192.0.2.9", "192.0.2.9:/x"), ("dumps", "192.0.2.9:/x"), ("a:b/c", None)])
+def test_an_address_among_the_options_is_one(machine, given, source):
+    machine.write("/etc/fstab", "dumps:/x /mnt nfs addr=%s 0 0\n" % given)
+    machine.host.resolve = lambda name: {"192.0.2.9": ["192.0.2.9"], "dumps": ["192.0.2.9"]}.get(name, [])
+    if source:
+        assert values(machine, "nfs dumps:/x\n")["source"] == source
+    else:
+        assert "has no address that this host can find" in refused(machine, "nfs dumps:/x\n")
+
+
 def test_a_directory_of_an_export_that_is_mounted_by_itself(machine):
     machine.mounts(ROOT, ("0:40", "/sub/dir", "/mnt", "nfs4", "dumps:/x", LIVE4))
     made = values(machine, "path /mnt/crash\n")

@@ -57,7 +57,7 @@ def observe(host: Any, source: str, fstype: str, given: Optional[str] = None, op
     words = {name: value for name, value in live.items() if name in _AGREED or (name, option) == ("vers", "path")}
     words.update(_words(_fstab_options(host, source) if given is None else given))
     problems = _refused(words, option)
-    addresses = [words["addr"]] if "addr" in words else host.resolve(server)
+    addresses = host.resolve(words.get("addr") or server)
     if not addresses and "addr" in live:
         addresses = [live["addr"]]  # there is no name server, and the export is mounted
     if not addresses:

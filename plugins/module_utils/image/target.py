@@ -216,8 +216,10 @@ def _of_nfs(
 ) -> Target:  # fmt: skip
     export = nfs.observe(host, source, fstype, given, option)
     mount = nfs.mount_of(host, source)
-    seen = "" if mount is None else host.realpath(mount.point.rstrip("/") + "/" + path.lstrip("/"))
-    return _nfs(host, export, path.strip("/"), seen, dhcp)
+    if mount is None:
+        return _nfs(host, export, path.strip("/"), "", dhcp)
+    place = mounts.place_on(host, mount, mount.point.rstrip("/") + "/" + path.lstrip("/"))
+    return _nfs(host, export, place.directory, place.path, dhcp)
 
 
 def _nfs(host: Any, export: nfs.Export, directory: str, path: str, dhcp: bool) -> Target:
