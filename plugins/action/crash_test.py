@@ -85,7 +85,7 @@ class ActionModule(ActionBase):
             display.display(f"{self._name}: no answer to the order to panic ({error})")
         panic_at = time.monotonic() + 1.0
         display.display(f"{self._name}: the kernel panics now")
-        away = self._wait_until_back(before["boot_id"], panic_at, args["timeout"])
+        away = self._wait_until_back(before, panic_at, args["timeout"])
         with contextlib.suppress(AnsibleError):
             self.cleanup(force=True)  # the temporary directory may have been in memory
         after = self._wait_until_armed(panic_at + args["timeout"])
@@ -120,8 +120,9 @@ class ActionModule(ActionBase):
             self._connection.set_option("ssh_extra_args", f"{given} {alive}".strip())
 
     # --- away ------------------------------------------------------------------------------------------------------
-    def _wait_until_back(self, boot_id: str, panic_at: float, timeout: float) -> float:
+    def _wait_until_back(self, before: dict[str, Any], panic_at: float, timeout: float) -> float:
         """Wait for another boot of the host; the seconds from the panic until it answered."""
+        boot_id = before["boot_id"]
         time.sleep(SETTLE)
         reached = False
         while True:
@@ -140,6 +141,7 @@ class ActionModule(ActionBase):
         raise Failure(
             f"{self._name} did not come back in {away:.0f} s. Look at its console: where the capture kernel says nothing it "
             f"did not start (a larger crashkernel= may help), and where it has failed its last lines say in what."
+            f"{stays_down(before['conf']['options'])}"
         )
 
     def _boot_id(self) -> str:
@@ -242,6 +244,13 @@ def controller_boot_id() -> str:
 
 def sentences(reasons: list[dict[str, Any]]) -> str:
     return " ".join(f"{reason['message']} {reason['hint']}" for reason in reasons)
+
+
+def stays_down(options: dict[str, str]) -> str:
+    """What of a kdump.conf keeps a host from coming back by itself."""
+    named = [f"{name} {options[name]}" for name in ("final_action", "failure_action", "default") if name in options]
+    named = [text for text in named if text.endswith((" halt", " poweroff", " shell"))]
+    return f" Its kdump.conf has {', '.join(named)}: after that it does not restart by itself." if named else ""
 
 
 def not_in(before: dict[str, Any], now: dict[str, Any], name: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ INPUTS = {"release": "6.12", "digest": "a" * 64, "reserved_bytes": 134217728, "c
 HOST = {
     "engine": "native", "readiness": "armed", "reasons": [{"message": "No crash test has been made.", "hint": "Make one."}],
     "boot_id": "boot-1", "inputs": INPUTS, "image": {"digest": "a" * 64, "current": True},
-    "can_panic": True,
+    "can_panic": True, "conf": {"options": {"final_action": "reboot"}},
 }  # fmt: skip
 CAPTURE = {
     "digest": "a" * 64, "status": 0, "seconds": 8.7, "memory_total": 80 << 20, "memory_low_water": 12 << 20,
@@ -243,6 +243,17 @@ def test_a_host_that_stays_away():
     guest = Guest()
     guest.answers = [None]
     fails(guest, "did not come back in 304 s", ["observe", "look", "trigger"])
+
+
+def test_a_host_that_is_to_stay_down_after_its_dump():
+    options = {"final_action": "poweroff", "failure_action": "reboot", "path": "/shell"}
+    guest = Guest(conf={"options": options})
+    guest.answers = [None]
+    result = fails(guest, "has final_action poweroff: after that it does not restart", ["observe", "look", "trigger"])
+    assert "reboot:" not in result["msg"] and "reboot," not in result["msg"]
+    guest = Guest()
+    guest.answers = [None]
+    assert "kdump.conf" not in run(guest)["msg"]
 
 
 def test_a_host_that_does_not_panic_is_not_waited_for_to_the_end():
