@@ -18,9 +18,8 @@ PATH = "/etc/exports.d/vmcore-kdump.exports"
 # and so the other hosts' dumps, which belong to the same account (exports(5), "Subdirectory Exports"). Its price, handles
 # that end when an open file moves to another directory, is none here: a capture renames within its folder.
 _OPTIONS = "rw,sync,subtree_check,all_squash,anonuid=%d,anongid=%d"
-_CLIENT = re.compile(
-    r"[A-Za-z0-9@*?._:/\[\]-]{1,255}"
-)  # exports(5): a name, an address, a network, a netgroup, a pattern
+# exports(5): a name, an address, a network, a netgroup, a pattern. A word that begins with a `-` would be options.
+_CLIENT = re.compile(r"(?!-)[A-Za-z0-9@*?._:/\[\]-]{1,255}")
 
 
 def check(exports: Dict[str, List[str]]) -> None:

@@ -112,8 +112,8 @@ WRONG = {
     "an option of useradd": ({"user": "-x"}, ["cannot be the account"]),
     "no connection": ({"connections": 0}, ["from 1 on"]),
     "exports": (
-        {"nfs": {"../x": ["a"], "web1": ["a(rw) b", "*(rw)"], "web2": []}},
-        ["The export ../x", "client a(rw) b", "client *(rw)", "web2 has no client"]),
+        {"nfs": {"../x": ["a"], "web1": ["a(rw) b", "*(rw)"], "web2": [], "web3": ["-no_all_squash"]}},
+        ["client -no_all_squash", "The export ../x", "client a(rw) b", "client *(rw)", "web2 has no client"]),
 }  # fmt: skip
 
 
