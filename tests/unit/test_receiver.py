@@ -554,6 +554,20 @@ def test_what_is_renamed_meanwhile_is_looked_at_the_next_time(tmp_path, monkeypa
     ]
 
 
+def test_no_dump_is_newer_than_it_is(tmp_path):
+    """It would never be old enough to go, and others' dumps would go in its place."""
+    inbox = Inbox(str(tmp_path), "web1")
+    inbox.make_folder(FOLDER)
+    inbox.create(FOLDER, "vmcore-incomplete").close()
+    path = str(tmp_path / "web1" / FOLDER / "vmcore-incomplete")
+    for at, expected in ((time.time() + 10**6, time.time()), (10**9, time.time())):  # the second: its folder is new
+        os.utime(path, (at, at))
+        (found,) = inboxes.stored(str(tmp_path), lambda name: name == FOLDER)
+        assert abs(found.changed - expected) < 600
+    os.utime(os.path.dirname(path), (10**9, 10**9))
+    assert [one.changed for one in inboxes.stored(str(tmp_path), lambda name: name == FOLDER)] == [10**9]
+
+
 def test_removing_many_dumps_keeps_nothing_open(tmp_path):
     (tmp_path / "srv").mkdir()
     for number in range(20):

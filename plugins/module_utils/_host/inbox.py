@@ -240,7 +240,7 @@ def _stored(host: "os.DirEntry[str]", folder: "os.DirEntry[str]") -> Stored:
     own = folder.stat(follow_symlinks=False)
     return Stored(
         host.name, folder.path[len(host.path) + 1 :], sorted(entry.name for entry in files),
-        sum(_taken(one) for one in sizes), max([own.st_mtime] + [one.st_mtime for one in sizes]),
+        sum(_taken(one) for one in sizes), max(_changed(one) for one in [own] + sizes),
         any(_is_locked(entry.path) for entry in files),
     )  # fmt: skip
 
@@ -296,6 +296,11 @@ def _directories(path: str) -> List["os.DirEntry[str]"]:
 def _taken(found: os.stat_result) -> int:
     """Bytes that a file takes: those written, for what has not reached the disk; blocks, for what has holes."""
     return min(found.st_size, found.st_blocks * 512) if found.st_blocks else found.st_size
+
+
+def _changed(found: os.stat_result) -> float:
+    """When a file was last written to. Over NFS a host can give it any time but that of its inode's last change."""
+    return min(found.st_mtime, found.st_ctime)
 
 
 def _size(directory: int) -> int:
