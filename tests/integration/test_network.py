@@ -360,6 +360,15 @@ def test_a_mac_that_was_set_is_set_again(lab, shell):
 
 
 @pytest.mark.parametrize("shell", SHELLS)
+def test_a_bridge_of_large_frames_has_a_card_that_takes_them(lab, shell):
+    found = lab.observe(BRIDGE + "ip link set eth0 mtu 9000; ip link set br0 mtu 9000\n", ["198.51.100.7"])
+    done = lab.capture(found, shell)
+    assert done.returncode == 0, found.text + done.stdout
+    assert [link(name)["mtu"] for name in ("br0", "eth0")] == [9000, 9000]
+    assert seen_by_server("198.51.100.7") == "192.0.2.5"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
     "setup, permanent",
     [("", "unknown"), (f"ip link set eth1 address {MACS[0]}\n", "known")],

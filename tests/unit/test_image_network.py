@@ -567,6 +567,16 @@ def test_the_mac_of_a_bridge_that_was_set(net, address, line):
     assert [one for one in net.lines("br0") if one.startswith("mac")] == line
 
 
+def test_a_bridge_of_large_frames_has_cards_that_take_them(net):
+    net.card(mtu=9000)
+    net.vlan("eth0.5", "eth0", mtu=9000)
+    net.bridge(lower=["eth0.5"], mtu=9000)
+    assert net.lines("br0")[-6:] == [
+        "nic eth0 mac %s -" % MAC, "up eth0 9000", "vlan eth0.5 eth0 802.1Q 5", "up eth0.5 9000", "member br0 eth0.5",
+        "up br0 9000",
+    ]  # fmt: skip
+
+
 def test_a_bridge_without_a_card_is_refused(net):
     net.device("vnet0", "/sys/devices/virtual/net/vnet0", "tun")
     net.bridge(lower=["vnet0"])

@@ -124,7 +124,7 @@ def test_a_volume_group_that_cannot_be_asked_is_a_problem(machine):
 
 def test_the_system_id_of_a_volume_group_is_known(machine):
     machine.mapped("vg-lv", "LVM-" + VG + LV, [machine.virtio_disk()])
-    machine.group("node1", "none")
+    machine.group("node1", "none", "0")  # as with binary_values_as_numeric in lvm.conf
     root_on(machine, "252:0")
     assert found(machine).system_id == "node1"
 

@@ -136,7 +136,7 @@ class Walk:
                 "The values of the LVM volume group %s could not be read: %s" % (group, said),
                 "Run `%s` and see what it says." % " ".join(argv), self._purpose.option, group,
             ))  # fmt: skip
-        elif found.get("LOCK_TYPE", "none") not in ("", "none") or found.get("CLUSTERED"):
+        elif found.get("LOCK_TYPE", "none") not in ("", "none") or found.get("CLUSTERED", "") not in ("", "0"):
             self._refuse("an LVM volume group (%s) that a cluster shares" % group)
         elif not re.fullmatch(r"[A-Za-z0-9._+-]*", found["SYSTEMID"]):
             self._refuse("an LVM volume group (%s) with an unreadable system ID" % group)

@@ -37,6 +37,7 @@ _BOND_OPTIONS = (
 _COMPANIONS = {"mlx4_core": ["mlx4_en"]}
 _SET = "3"  # addr_assign_type: NET_ADDR_SET of include/uapi/linux/netdevice.h, somebody has set the address
 _PERMANENT = "0"
+_MTU = 1500  # of a new Ethernet device
 
 
 class Stack(NamedTuple):
@@ -92,7 +93,7 @@ class _Walk:
         if not enslaved:
             if make == self._card:
                 self._address(name, link)
-            self.lines.append("up %s %d" % (name, link.get("mtu", 1500)))
+            self.lines.append("up %s %d" % (name, link.get("mtu", _MTU)))
 
     def _address(self, name: str, link: Dict[str, Any]) -> None:
         """The MAC that somebody has given to the device; one that the kernel chose is not worth a line."""
@@ -215,6 +216,9 @@ class _Walk:
         self.modules.append("bridge")
         for member in members:
             self.device(member, enslaved=True)
+            mtu = self._link(member).get("mtu", _MTU)
+            if mtu != _MTU:  # a bridge does not hand its own on, as a bond does, and drops what is larger
+                self.lines.append("up %s %d" % (member, mtu))
             self.lines.append("member %s %s" % (name, member))
         if len(members) == 1:
             self._own_address[name] = self._link(members[0]).get("address", "")
