@@ -54,13 +54,18 @@ def observe(host: Any, location: str) -> Raw:
 def use_of(host: Any, location: str) -> str:
     """What a block device is used for on this host, "" for nothing."""
     number, real = host.device_number(location), host.realpath(location)
+    node = host.realpath("/sys/dev/block/" + number)
     for mount in mounts.parse_mountinfo(host.read_text("/proc/self/mountinfo", "")):
-        if mount.device == number or host.realpath(mount.source) == real:
+        # A log or a journal may lie on a device of its own (logdev=/dev/vdc).
+        named = [mount.source] + [word.partition("=")[2] for word in mount.super_options.split(",")]
+        if mount.device == number or any(name.startswith("/dev/") and host.realpath(name) == real for name in named):
             return "mounted on %s" % shown(mount.point)
+    # mountinfo names one device of each btrfs, and a number that none has.
+    if any(node.rsplit("/", 1)[-1] in host.listdir(folder) for folder in host.glob("/sys/fs/btrfs/*/devices")):
+        return "a part of a btrfs that is mounted"
     swaps = [line.split(" ")[0] for line in host.read_text("/proc/swaps", "").split("\n")[1:]]
     if any(swap.startswith("/") and host.realpath(swap) == real for swap in swaps):
         return "used for swapping"
-    node = host.realpath("/sys/dev/block/" + number)
     holders = host.listdir(node + "/holders")
     if holders:
         return "a part of %s" % shown(" ".join(holders))
