@@ -12,7 +12,7 @@ from typing import Any, Iterator, List, NamedTuple
 
 from .image import raw
 from .problems import Problem, fail, shown
-from .vmcore import flattened
+from .vmcore import flattened, search
 from .vmcore.dump import inspect
 from .vmcore.result import Findings, VmcoreInfo
 from .vmcore.source import LIMIT, Source
@@ -20,6 +20,8 @@ from .vmcore.source import LIMIT, Source
 _MIB = 1 << 20
 _SPARE = 64 * _MIB  # bytes that stay free on the file system
 _DMESG = 600.0  # seconds
+_CAPTURE = b"vmcore.kdump capture.json\n"  # put_capture_behind() of /init, at the next multiple of _BLOCK
+_BLOCK = 4096
 
 
 class Recovered(NamedTuple):
@@ -72,7 +74,7 @@ def recover(host: Any, conf: Any) -> Recovered:
         stream = flattened.Rearranged(source, runs)
         folder = _folder(conf, info, source)
         if info.verdict == "complete":
-            return _whole(host, device, stream, folder)
+            return _whole(host, device, stream, folder, _capture(source, runs))
         return _part(host, device, stream, folder, info)
 
 
@@ -84,7 +86,18 @@ def _folder(conf: Any, info: VmcoreInfo, source: Source) -> str:
     return "/%s/%s" % (conf.get("path").strip("/"), name)
 
 
-def _whole(host: Any, device: str, stream: Source, folder: str) -> Recovered:
+def _capture(source: Source, runs: List[flattened.Run]) -> bytes:
+    """capture.json, which /init has written behind the stream; b"" where there is none, or that of another dump."""
+    end = (
+        runs[-1].source + (runs[-1].size + flattened.RECORD.size) * runs[-1].pieces
+    )  # the end record is as long as a head
+    data = source.read_at(-(-end // _BLOCK) * _BLOCK, 1 << 16)
+    line = data[len(_CAPTURE) :].split(b"\n")[0] if data.startswith(_CAPTURE) else b""
+    found = search.parse_capture(line)
+    return line + b"\n" if found is not None and found.get("bytes") == end else b""
+
+
+def _whole(host: Any, device: str, stream: Source, folder: str, capture: bytes) -> Recovered:
     path = folder + "/vmcore"
     if not _is_same(host, path, stream):
         if host.exists(path):
@@ -95,6 +108,8 @@ def _whole(host: Any, device: str, stream: Source, folder: str) -> Recovered:
             raise fail("What was written to %s is not what is on %s." % (folder, shown(device)),
                        "The dump stays on the device. Look at the disk of that directory.", "raw", device)  # fmt: skip
         host.rename(folder + "/vmcore-incomplete", path)
+    if capture:
+        host.write("%s/%s" % (folder, search.CAPTURE), capture, 0o600)
     sentences = _save_log(host, folder)
     host.overwrite(device, bytes(512))
     return Recovered(path, sentences + ["the dump on %s is saved to %s, and wiped from the device" % (device, path)])

@@ -149,7 +149,7 @@ class Capture:
         text += "bring_up_network() { host_address=10.9.8.7; phase network 0; }\n" + self.more
         (self.root / "etc/kdump/plan").write_text(text)
 
-    def run(self, shell="busybox", seconds=60, meanwhile=None):
+    def run(self, shell="busybox", seconds=240, meanwhile=None):
         """Run it to its end; what it asked the machine to do then."""
         self.write_plan()
         assert "/proc/sysrq-trigger" not in (self.root / "init").read_text()
@@ -371,7 +371,7 @@ def test_a_server_that_stops_answering_ends_the_dump(capture, server):
         return False
 
     try:
-        assert capture.run(meanwhile=stop, seconds=120) == "reboot"
+        assert capture.run(meanwhile=stop) == "reboot"
     finally:
         for pid in stopped:
             with contextlib.suppress(ProcessLookupError):
@@ -382,9 +382,10 @@ def test_a_server_that_stops_answering_ends_the_dump(capture, server):
 def test_what_hangs_is_ended_by_the_watch(capture, server):
     device = host_disk(capture)
     capture.plan["stall_limit"] = "6"
-    capture.more = "work_done() { disk=same idle_work=0 just_sent=0; }\n"  # other programs have this machine's CPU
+    # Other programs have this machine's CPU: nothing moves from when the collector hangs.
+    capture.more = "work_done() { idle_work=0 just_sent=0; [ -e /hanging ] || last_disk=other; disk=same; }\n"
     capture.ssh_target(server)
-    capture.stub("makedumpfile", MAKEDUMPFILE.replace("*-F*) ", "*-F*) sleep 1000; "))
+    capture.stub("makedumpfile", MAKEDUMPFILE.replace("*-F*) ", "*-F*) echo > /hanging; sleep 1000; "))
     assert capture.run() == "reboot"
     assert reported(capture, device)["message"].endswith("nothing has moved for 6 seconds")
 
@@ -482,6 +483,25 @@ def test_a_file_system_that_is_broken(capture):
     assert broken + " cannot be mounted" in reported(capture, device)["message"]
 
 
+def test_a_disk_that_takes_no_more_behind_the_collectors_back(capture):
+    """What was written is only lost when the kernel writes it out: the collector itself has succeeded by then."""
+    device = host_disk(capture)
+    thin = capture.folder / "thin"
+    thin.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4M", "tmpfs", str(thin)], check=True)
+    try:
+        (capture.folder / "target.disk").symlink_to(thin / "disk")
+        target_device = capture.disk("target", 24)
+        capture.disk_target("dump", target_device)
+        (capture.root / "vmcore").write_bytes(VMCORE * 3)
+        assert capture.run() == "reboot"
+        found = reported(capture, device)
+        assert found["status"] == 1 and "the vmcore could not be written out to the target" in found["message"], found
+    finally:
+        capture.close()
+        subprocess.run(["umount", "-l", str(thin)], check=True)
+
+
 def test_a_disk_that_is_not_there(capture):
     device = host_disk(capture)
     capture.disk_target("dump", "/dev/kdump-no-such")
@@ -502,8 +522,14 @@ def test_a_stream_on_a_raw_device(capture):
     device = capture.disk("raw", 8, "")
     capture.target("dump", kind="raw", device=device)
     assert capture.run() == "poweroff", capture.console()
-    assert pathlib.Path(device).read_bytes()[: len(VMCORE)] == VMCORE
+    written = pathlib.Path(device).read_bytes()
+    assert written[: len(VMCORE)] == VMCORE
     assert "--dump-dmesg" not in (capture.root / "calls").read_text()
+    # capture.json, where raw_recovery.py looks for it.
+    mark, line = written[-(-len(VMCORE) // 4096) * 4096 :].split(b"\n")[:2]
+    found = json.loads(line.decode())
+    assert mark == b"vmcore.kdump capture.json" and (found["status"], found["bytes"]) == (0, len(VMCORE))
+    assert found["target"] == {"kind": "raw", "where": device} and "vmcore" in [one["name"] for one in found["phases"]]
 
 
 def test_a_raw_device_that_is_too_small(capture):

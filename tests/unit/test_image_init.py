@@ -250,6 +250,106 @@ def test_without_a_console_nothing_is_opened_as_standard_output(name, functions,
 
 
 @pytest.mark.parametrize("name", SHELLS)
+def test_any_message_is_json_in_the_report(name, functions, tmp_path):
+    """dash's echo, unlike the others', acts on backslashes."""
+    (tmp_path / "text").write_text('a "quoted" \\\\ \\c \\n word\n')
+    script = """
+        read -r message < %s/text
+        total=1 release=6.1 phases= told_target={} told_directory=
+        echo "1 2" > %s/tmp/memory
+        write_capture 1
+    """
+    rc, out = run(name, functions, script % (tmp_path, tmp_path))
+    assert rc == 0 and json.loads(out)["message"] == 'a "quoted" \\\\ \\c \\n word'
+
+
+WRITTEN_OUT = [
+    # what fails of: the file, the whole file system, its name
+    ("", 0), ("sync-file", 1), ("sync-all", 1), ("mv", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("wrong, result", WRITTEN_OUT)
+def test_a_vmcore_counts_when_it_is_written_out_and_has_its_name(name, functions, tmp_path, wrong, result):
+    script = """
+        sync() { case $1 in -f) [ "$wrong" != sync-all ] ;; *) [ "$wrong" != sync-file ] ;; esac; }
+        mv() { [ "$wrong" != mv ] && command mv "$@"; }
+        makedumpfile() { touch %(into)s/vmcore-incomplete; }
+        phase_start=0 phases= into=%(into)s core_collector=makedumpfile wrong=%(wrong)s message=
+        save_vmcore > /dev/null; echo "result $? $message"
+    """
+    rc, out = run(name, functions, script % {"into": tmp_path, "wrong": wrong})
+    message = "the vmcore could not be written out to the target" if result else ""
+    assert rc == 0 and out == "result %d %s\n" % (result, message)
+    assert (tmp_path / "vmcore").exists() == (result == 0)
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_without_room_for_its_exit_code_the_collector_has_failed(name, functions, tmp_path):
+    """An empty word is no exit code: the shell, the kernel's first process, would end."""
+    script = """
+        tee() { cat > /dev/null; : > %(top)s/tmp/collector; }
+        makedumpfile() { :; }
+        phase_start=0 phases= into=%(top)s core_collector=makedumpfile
+        save_vmcore > /dev/null; echo "result $? $phases"
+    """
+    rc, out = run(name, functions, script % {"top": tmp_path})
+    assert rc == 0 and out.startswith("result 1") and '"exit": 137' in out
+
+
+STREAMS = [
+    # the programs' own ways to end, the result, why
+    ("", 0, ""),
+    ("ssh() { cat > /dev/null; echo gone >&2; return 255; }", 1, "sending vmcore to S failed with exit code 255: gone"),
+    ("dd() { cat; }", 1, "sending vmcore to S failed with exit code 137: it was killed"),
+    ("cat() { return 3; }", 1, "saving vmcore by cat failed with exit code 3: no reason given"),
+]
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("programs, result, why", STREAMS)
+def test_a_stream_is_whole_when_all_of_the_pipe_is(name, functions, tmp_path, programs, result, why):
+    text = functions.read_text().replace("/proc/vmcore", str(tmp_path / "memory"))
+    functions.write_text(text)
+    (tmp_path / "memory").write_bytes(b"m" * 100_000)
+    script = """
+        ssh() { command cat > /dev/null; }
+        %s
+        phase_start=0 phases= into=/x core_collector=cat kind=ssh user=u server=s server_name=S message= bytes=0
+        save_vmcore > /dev/null 2>&1; echo "result $? $message"
+    """
+    rc, out = run(name, functions, script % programs)
+    assert rc == 0 and out.startswith("result %d %s" % (result, why)), out
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize(
+    "codes, result, calls", [("0", 0, 1), ("255 255 0", 0, 3), ("1 0", 1, 1), ("255 " * 9, 255, 5)]
+)
+def test_a_login_that_fails_is_tried_again_for_a_dump_that_has_arrived(name, functions, codes, result, calls):
+    script = """
+        limited() { calls=$((calls + 1)); code=${codes%%%% *}; codes=${codes#* }; return "$code"; }
+        sleep() { :; }
+        calls=0 codes="%s"
+        surely_on_server "mv a b"; echo "$? $calls"
+    """
+    assert run(name, functions, script % codes) == (0, "%d %d\n" % (result, calls))
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_raw_device_that_is_gone_is_not_made_in_memory(name, functions, tmp_path):
+    script = """
+        makedumpfile() { echo memory; }
+        phase_start=0 phases= core_collector=makedumpfile kind=raw found=%s/gone bytes=0
+        save_vmcore > /dev/null; echo "result $? $message"
+    """
+    rc, out = run(name, functions, script % tmp_path)
+    assert rc == 0 and out.startswith("result 1 writing vmcore to") and "No such file" in out
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize("name", SHELLS)
 def test_the_root_of_the_target_has_one_slash(name, functions, tmp_path):
     rc, out = run(name, functions, 'date() { echo now; }; say() { :; }; directory=; make_folder; echo "$into"')
     assert rc == 0 and out.strip() == "%s/kdump/127.0.0.1-now" % tmp_path
@@ -258,7 +358,8 @@ def test_the_root_of_the_target_has_one_slash(name, functions, tmp_path):
 SAID = [
     # what a program wrote, what it comes to
     (b"Host key verification failed.\r\n", "Host key verification failed."),
-    (b"Copying data : [ 10.0 %] -\rCopying data : [ 12.0 %] \\\rwrite_buffer: No space left on device\nThis is an incomplete dumpfile, but might analyzable.\nmakedumpfile Failed.\n",
+    (b"Copying data : [ 10.0 %] -\rCopying data : [ 12.0 %] \\\rwrite_buffer: No space left on device\n"
+     b"This is an incomplete dumpfile, but might analyzable.\nmakedumpfile Failed.\n",
      "write_buffer: No space left on device"),
     (b"dd: error writing 'x': No space left on device\n3+0 records in\n2+1 records out\n1536 bytes (1.5 kB, 1.5 KiB) copied, 1 s\n",
      "dd: error writing 'x': No space left on device"),
@@ -283,6 +384,48 @@ def test_any_text_becomes_json(name, functions, tmp_path, text):
     read = json.loads(out)
     plain = [char for char in text if " " <= char <= "~"]
     assert rc == 0 and [char for char in read if char != "?"] == plain and all(" " <= char <= "~" for char in read)
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_the_watch_is_the_reason_where_it_has_ended_something(name, functions, tmp_path):
+    (tmp_path / "tmp/stalled").write_text("nothing has moved\n")
+    (tmp_path / "log").write_text("other\n")
+    script = 'said_in %s/log; echo "$said"; said_in %s/log; echo "$said"' % (tmp_path, tmp_path)
+    assert run(name, functions, script) == (0, "nothing has moved\nother\n")
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_what_is_written_moves_although_no_disk_and_no_network_do(name, functions, tmp_path):
+    """As to a share of the hypervisor's, slowly, by a program two processes below /init."""
+    script = """
+        { dd if=%(top)s/pipe of=/dev/null bs=1k; echo; } 2> /dev/null | cat > /dev/null &
+        exec 5> %(top)s/pipe
+        count_written; before=$wrote
+        dd if=/dev/zero bs=1k count=100 2> /dev/null >&5
+        sleep 1
+        count_written; echo "more $((wrote - before))"
+        exec 5>&-
+        count_written() { wrote=$next; }
+        last_cpu=0 last_sent=0 next=0; work_done
+        next=1000000000; work_done; [ "$just_sent" -ge 1000000000 ] && echo moved
+    """
+    os.mkfifo(str(tmp_path / "pipe"))
+    rc, out = run(name, functions, script % {"top": tmp_path})
+    assert rc == 0 and int(re.search(r"more (\d+)", out).group(1)) >= 100 * 1024 and "moved" in out
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_after_the_watch_has_ended_what_hangs_the_failure_action_has_as_long_again(name, functions, tmp_path):
+    functions.write_text(functions.read_text().replace("/proc/sysrq-trigger", str(tmp_path / "sysrq")))
+    script = """
+        sleep() { [ ! -e %s/sysrq ] || exit; }
+        work_done() { disk=same idle_work=0 just_sent=0; }
+        end_what_hangs() { echo "ended at $still"; }
+        stall_limit=150
+        watch_over
+    """
+    _rc, out = run(name, functions, script % tmp_path)
+    assert out.split("\n")[:2] == ["ended at 150", "kdump: nothing has moved for 300 seconds: restarting"]
 
 
 SHARES = [

@@ -59,6 +59,26 @@ def test_a_dump_becomes_a_file_and_its_header_is_wiped(host):
     assert host.stat(FOLDER).st_mode & 0o7777 == 0o700 and host.stat(found.path).st_mode & 0o7777 == 0o600
 
 
+def behind(size, text=b'{"status": 0, "bytes": %d}'):
+    """What put_capture_behind() of /init writes after a stream."""
+    return bytes(-size % 4096) + b"vmcore.kdump capture.json\n" + (text % size if b"%" in text else text) + b"\n"
+
+
+def test_what_the_capture_kernel_told_lies_behind_the_stream(host):
+    host.put(DEVICE, STREAM + behind(len(STREAM)) + REST)
+    raw_recovery.recover(host, CONF)
+    assert host.listdir(FOLDER) == ["capture.json", "vmcore"]
+    assert host.read(FOLDER + "/capture.json") == b'{"status": 0, "bytes": %d}\n' % len(STREAM)
+    assert host.stat(FOLDER + "/capture.json").st_mode & 0o7777 == 0o600
+
+
+@pytest.mark.parametrize("text", [b'{"bytes": 5}', b'{"bytes": ', b"[]", b"\xff\n"])
+def test_what_is_not_of_this_dump_is_passed_over(host, text):
+    host.put(DEVICE, STREAM + behind(len(STREAM), text))
+    raw_recovery.recover(host, CONF)
+    assert host.listdir(FOLDER) == ["vmcore"]
+
+
 CUTS = {  # after which change of the host the power is cut
     "the directory": "write_pieces", "while it is written": "fsync", "the file": "rename", "the name": "overwrite",
 }  # fmt: skip

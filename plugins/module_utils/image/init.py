@@ -44,6 +44,7 @@ final_action=reboot        # reboot halt poweroff
 device_limit=90            # seconds for the target's device to appear
 server_limit=180           # seconds for a server to answer, and for a mount
 leave_limit=60             # seconds for each of the last writes to a target, which may have died
+send_limit=300             # seconds for each small file to a server
 hook_limit=900             # seconds for each of kdump_pre, kdump_post and the like
 stall_limit=1000           # seconds without any work of CPU, disk or network, after which nothing will come; hooks may wait
 starters=                  # files that nothing needs once the target is mounted

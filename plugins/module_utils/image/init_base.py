@@ -37,9 +37,14 @@ phase() {
     phases="$phases${phases:+, }{\"name\": \"$1\", \"seconds\": $((spent / 100)).$hundredth, \"exit\": $2}"
 }
 
-# said_in FILE: in $said, the last line that tells something of what a program wrote there.
+# said_in FILE: in $said, the last line that tells something of what a program wrote there, or that the watch has ended it.
 said_in() {
     said=
+    if [ -e /tmp/stalled ]; then
+        read -r said < /tmp/stalled
+        rm -f /tmp/stalled
+        return
+    fi
     while read -r line || [ -n "$line" ]; do
         # ssh ends its lines with a carriage return as well; makedumpfile writes one after each per cent.
         case $line in *[[:cntrl:]]) line=${line%?} ;; esac
@@ -93,8 +98,24 @@ until_found() {
 }
 
 # --- the watch ---
-# What the machine has done so far: CPU time but idling, sectors written and read, bytes sent. What comes in from a
-# network comes in anyway.
+# In $wrote, bytes by the programs that /init waits for: a share of the hypervisor's is neither a disk nor a network.
+count_written() {
+    wrote=0 family=''
+    read -r family < "/proc/$$/task/$$/children"
+    for one in $family; do
+        children=
+        read -r children < "/proc/$one/task/$one/children"
+        family="$family $children"
+    done
+    for one in $family; do
+        while read -r key value; do
+            [ "$key" != wchar: ] || wrote=$((wrote + value))
+        done < "/proc/$one/io"
+    done
+} 2> /dev/null
+
+# What the machine has done so far: CPU time but idling, sectors written and read, bytes written and sent. What comes in
+# from a network comes in anyway.
 work_done() {
     read -r _ user nice system _ < /proc/stat
     work=$((user + nice + system))
@@ -104,7 +125,8 @@ work_done() {
     while read -r _ _ _ _ _ read_sectors _ _ _ written _; do
         disk=$disk/$read_sectors-$written
     done < /proc/diskstats
-    bytes_sent=0
+    count_written
+    bytes_sent=$wrote
     while read -r card _ _ _ _ _ _ _ _ card_sent _; do
         case $card in lo: | *[!:]) ;; *) bytes_sent=$((bytes_sent + card_sent)) ;; esac
     done < /proc/net/dev
@@ -147,7 +169,8 @@ watch_over() {
         fi
         last_disk=$disk
         [ "$still" != "$stall_limit" ] || end_what_hangs
-        if [ "$still" -ge $((stall_limit + 100)) ]; then
+        # As long again: telling a dead server or disk of the failure takes its time, and failure_action comes after it.
+        if [ "$still" -ge $((stall_limit * 2)) ]; then
             echo "kdump: nothing has moved for $still seconds: restarting"
             echo b > /proc/sysrq-trigger
         fi

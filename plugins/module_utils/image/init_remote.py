@@ -65,9 +65,19 @@ on_server() {
     return "$answer"
 }
 
+# surely_on_server COMMAND: again where ssh itself failed, as a server does that has too many logins at once.
+surely_on_server() {
+    tries=1
+    until on_server "$1" || [ "$answer" != 255 ] || [ $tries = 5 ]; do
+        tries=$((tries + 1))
+        sleep 2
+    done
+    return "$answer"
+}
+
 # put_on_server FILE NAME: a small file, under its name in the folder there.
 put_on_server() {
-    limited 300 send_file "$1" "$into/$2" 2> /tmp/ssh.log
+    limited "$send_limit" send_file "$1" "$into/$2" 2> /tmp/ssh.log
 }
 
 send_file() {

@@ -14,7 +14,8 @@ quote() {
         char=${rest%"${rest#?}"}
         rest=${rest#?}
         case $char in
-            '"' | \\) char=\\$char ;;
+            '"') char='\"' ;;
+            \\) char='\u005c' ;; # dash's echo makes one backslash of two
             [![:print:]]) char='?' ;;
         esac
         quoted=$quoted$char
@@ -66,9 +67,19 @@ put_capture() {
         mv "$into/capture-incomplete.json" "$into/capture.json" && sync -f "$into/capture.json"
 }
 
+# put_capture_behind: capture.json behind a whole stream, where raw_recovery.py looks for it and `makedumpfile -R` does not.
+put_capture_behind() {
+    { echo "vmcore.kdump capture.json" && write_capture 0; } > /tmp/capture.json
+    dd if=/tmp/capture.json bs=4096 seek=$(((bytes + 4095) / 4096)) conv=nocreat,notrunc,fsync of="$found" 2> /tmp/dd.log
+}
+
 # save_report STATUS: kexec-dmesg.log and capture.json, beside whatever could be saved. The target may have died.
 save_report() {
     describe_target
+    if [ "$kind" = raw ]; then
+        [ "$1" != 0 ] || limited "$leave_limit" put_capture_behind || say "capture.json could not be written to the target"
+        return 0
+    fi
     [ -n "$into" ] || return 0
     if [ "$kind" = ssh ]; then
         write_log > /tmp/kexec-dmesg.log

@@ -106,7 +106,7 @@ collect() {
     } 2>&1 | tee /tmp/collector.log
     set +f
     read -r collected < /tmp/collector
-    return "$collected"
+    return "${collected:-137}"
 }
 
 # collect_stream: to standard output.
@@ -133,10 +133,12 @@ collect_stream() {
 
 # ended_with CODE LOG WHAT: complain about a program that failed.
 ended_with() {
-    said_in "$2"
     # 128 and SIGKILL: by the watch, or by the kernel.
-    [ "$1" != 137 ] || said="it was killed, as the kernel does when the memory is not enough"
-    [ ! -e /tmp/stalled ] || { read -r said < /tmp/stalled && rm /tmp/stalled; }
+    if [ "$1" = 137 ] && [ ! -e /tmp/stalled ]; then
+        said="it was killed, as the kernel does when the memory is not enough"
+    else
+        said_in "$2"
+    fi
     complain "$3 failed with exit code $1: $said"
 }
 
@@ -158,9 +160,10 @@ save_vmcore_here() {
         ended_with $saved /tmp/collector.log "saving vmcore by ${core_collector%% *}"
         return 1
     fi
-    sync -f "$into/vmcore-incomplete"
+    # By the file first: syncfs(2) tells of what a dead disk did not take only since Linux 5.8, and makedumpfile does not ask.
+    sync "$into/vmcore-incomplete" && sync -f "$into/vmcore-incomplete" &&
+        mv "$into/vmcore-incomplete" "$into/vmcore" && sync -f "$into/vmcore"
     saved=$?
-    [ $saved != 0 ] || { mv "$into/vmcore-incomplete" "$into/vmcore" && sync -f "$into/vmcore"; }
     phase sync $saved
     [ $saved = 0 ] || complain "the vmcore could not be written out to the target"
     return $saved
@@ -174,8 +177,11 @@ stream_ended() {
     if [ "$saved" != 0 ]; then
         ended_with "$saved" "$2" "$3"
     elif [ "$collected" != 0 ]; then
-        saved=$collected
+        saved=${collected:-137}
         ended_with "$saved" /tmp/collector.log "saving vmcore by ${core_collector%% *}"
+    elif [ "$bytes" = 0 ]; then
+        saved=137 # dd, which is between the two, has not come to its end
+        ended_with $saved /tmp/dd.log "$3"
     fi
     phase vmcore "$saved"
     return "$saved"
@@ -198,7 +204,7 @@ save_vmcore_on_server() {
     stream_ended $sent /tmp/ssh.log "sending vmcore to $server_name" || return 1
     vmcore=vmcore
     case ${core_collector%% *} in *makedumpfile) vmcore=vmcore.flat ;; esac
-    on_server "mv '$into/vmcore-incomplete' '$into/$vmcore'"
+    surely_on_server "mv '$into/vmcore-incomplete' '$into/$vmcore'"
     saved=$?
     phase sync $saved
     said_in /tmp/ssh.log
@@ -207,8 +213,9 @@ save_vmcore_on_server() {
 }
 
 # kdump.sh writes 512 bytes at a time, for each of which the kernel first reads what is there; the bytes are the same.
+# nocreat: of a disk that is gone no file in memory is made in its place.
 save_vmcore_raw() {
-    collect_stream | dd obs=1M conv=fsync of="$found" 2> /tmp/dd.log
+    collect_stream | dd ibs=64k obs=1M conv=nocreat,fsync of="$found" 2> /tmp/dd.log
     stream_ended $? /tmp/dd.log "writing vmcore to $found" || return 1
     sync
     phase sync 0
