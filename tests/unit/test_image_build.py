@@ -154,6 +154,29 @@ def test_hooks_go_in_with_what_runs_them(machine):
     assert b"kdump_pre='/opt/pre'" in files["etc/kdump/plan"]
 
 
+def test_a_hidden_file_beside_hooks_is_none(machine):
+    """As for kdump-utils, and for /init's own `*`."""
+    machine.write("/etc/kdump/pre.d/.keep", "")
+    _manifest, files = built(machine)
+    assert "etc/kdump/pre.d/.keep" not in files
+    machine.write("/etc/kdump/pre.d/README", "")
+    assert "/etc/kdump/pre.d/README is not an executable file" in message(machine)
+
+
+def test_the_firmware_of_all_drivers_goes_in(machine):
+    """Of a disk's as well as of a network card's, and of those that extra_modules names."""
+    machine.write("/lib/modules/%s/kernel/virtio-blk.ko" % RELEASE, b"\x7fELF\0firmware=disk.fw\0")
+    machine.write("/lib/modules/%s/kernel/fat.ko" % RELEASE, b"\x7fELF\0firmware=fat.fw\0firmware=gone.fw\0")
+    machine.write("/lib/firmware/disk.fw", b"disk")
+    machine.write("/lib/firmware/fat.fw", b"fat")
+    _manifest, files = built(machine, "extra_modules fat\n")
+    assert (files["usr/lib/firmware/disk.fw"], files["usr/lib/firmware/fat.fw"]) == (b"disk", b"fat")
+    machine.host.remove("/lib/firmware/disk.fw")
+    outcome = {}
+    decide(machine, outcome=outcome)
+    assert "The driver virtio_blk may need firmware" in str(outcome["recipe"].warnings[0])
+
+
 def test_every_interpreter_that_env_looks_for_goes_in(machine):
     program = machine.host.read("/usr/bin/makedumpfile")
     for name in ("env", "ksh", "gawk"):

@@ -73,3 +73,21 @@ def test_names_that_are_none_are_passed_over(machine, data):
 def test_a_packed_module_is_read(machine):
     machine.write("/lib/firmware/bnx2/one.fw")
     assert look(machine, name="bnx2.ko.gz", pack=gzip.compress).files == ["/lib/firmware/bnx2/one.fw"]
+
+
+def test_much_firmware_of_one_driver_is_told(machine):
+    machine.write("/lib/firmware/bnx2/one.fw", bytes(5 << 20))
+    machine.link("/lib/firmware/bnx2/two.fw", "one.fw")
+    assert look(machine).warnings == [], "the same file twice"
+    machine.write("/lib/firmware/updates/bnx2/two.fw", bytes(4 << 20))
+    found = look(machine)
+    assert len(found.files) == 2 and "The firmware of the driver bnx2 takes 9 MiB" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "name, read",
+    [("6.1/kernel/fs/bnx2.ko", False), ("6.1/kernel/drivers/scsi/bnx2.ko", True), ("6.1/updates/net/bnx2.ko", True)],
+)
+def test_only_drivers_are_read(machine, name, read):
+    machine.write("/lib/firmware/bnx2/one.fw")
+    assert bool(look(machine, name=name).files) == read

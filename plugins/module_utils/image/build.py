@@ -232,11 +232,11 @@ def _add_modules(
         needed = parts.wanted_of(networks + [targets.named[name]] if name in targets.named else []).names
         kmod.require(modules, sorted(set(needed)), why)
     late = targets.late + [found.network for found in targets.late if found.network is not None]
-    parts.add_modules(
+    loaded = parts.add_modules(
         modules, conf.get("extra_modules").split(), storage.watchdog_drivers(host), parts.wanted_of([dump] + networks),
         parts.wanted_of(late), content,
     )  # fmt: skip
-    return parts.add_firmware(host, modules, networks, content)
+    return parts.add_firmware(host, modules.release, loaded, content)
 
 
 def _plan(

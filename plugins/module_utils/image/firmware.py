@@ -3,7 +3,8 @@
 """Firmware that drivers load into their devices: which files of the host the image needs. Private to this collection.
 
 A driver names all that it may ask for (MODULE_FIRMWARE), for every model that it drives; which of them a card takes is
-known to the driver alone, so all that the host has go in.
+known to the driver alone, so all that the host has go in. Where that is much, a warning says so; whether an image fits
+into the reservation is seen before it is loaded.
 """
 
 import re
@@ -11,9 +12,13 @@ from typing import Any, List, NamedTuple
 
 from . import kmod
 
+_MANY = 8 << 20  # bytes of one driver's files; packing does not make them smaller
+# Parts of the kernel that drive no device: reading these modules takes time and finds nothing.
+_NO_DRIVERS = re.compile("/kernel/(arch|block|crypto|fs|lib|net|security)/")
+
 
 class Firmware(NamedTuple):
-    """Paths on the host, to lie at the same place in the image; and a sentence for each driver that finds nothing."""
+    """Paths on the host, to lie at the same place in the image; sentences on drivers that find nothing, or much."""
 
     files: List[str]
     warnings: List[str]
@@ -24,9 +29,18 @@ def of_modules(host: Any, release: str, modules: List[kmod.Module]) -> Firmware:
     files: List[str] = []
     warnings = []
     for module in modules:
+        if _NO_DRIVERS.search(module.path):
+            continue
         wanted = _wanted(kmod.unpack(host, module.path))
         found = [path for path in (_find(host, release, name) for name in wanted) if path]
         files += [path for path in found if path not in files]
+        size = sum(host.stat(path).st_size for path in {host.realpath(path) for path in found})
+        if size > _MANY:
+            warnings.append(
+                "The firmware of the driver %s takes %d MiB in the capture kernel, as which of its %d files the device "
+                "takes is not known: reserve more memory, or remove the files of other models from this host."
+                % (module.name, size >> 20, len(found))
+            )
         if wanted and not found:
             warnings.append(
                 "The driver %s may need firmware that is not on this host (%s): install its package, or see in a crash "

@@ -74,7 +74,7 @@ def add_hooks(host: Any, conf: Any, content: contents.Contents, tools: contents.
     problems = Problems()
     paths = [(name, conf.get(name)) for name in HOOKS if conf.get(name)]
     for folder in _FOLDERS:
-        names = host.listdir("/etc/kdump/" + folder)
+        names = [name for name in host.listdir("/etc/kdump/" + folder) if not name.startswith(".")]  # as a shell's `*`
         paths += [("/etc/kdump", "/etc/kdump/%s/%s" % (folder, name)) for name in names]
     for name in conf.get("extra_bins").split():
         paths.append(("extra_bins", name))
@@ -202,7 +202,7 @@ def wanted_of(sources: List[Any]) -> Wanted:
 
 def add_modules(
     modules: kmod.Modules, extra: List[str], watchdogs: List[str], now: Wanted, late: Wanted, content: contents.Contents
-) -> None:  # fmt: skip
+) -> List[kmod.Module]:  # fmt: skip
     """Two lists: what is loaded at once, and what only a failure needs (`late`). What the kernel lacks is passed over.
 
     `extra` are those of kdump.conf. `watchdogs` come first because their time is running.
@@ -212,6 +212,7 @@ def add_modules(
     content.text("etc/kdump/modules", _module_list(first, content))
     if later:
         content.text("etc/kdump/modules-report", _module_list(later, content))
+    return first + later
 
 
 def _module_list(modules: List[kmod.Module], content: contents.Contents) -> str:
@@ -219,11 +220,10 @@ def _module_list(modules: List[kmod.Module], content: contents.Contents) -> str:
 
 
 def add_firmware(
-    host: Any, modules: kmod.Modules, networks: List[network.Network], content: contents.Contents
+    host: Any, release: str, modules: List[kmod.Module], content: contents.Contents
 ) -> List[Problem]:  # fmt: skip
-    """What the drivers of network cards load into them; warnings for those that may miss something."""
-    wanted = wanted_of(networks)
-    found = firmware.of_modules(host, modules.release, modules.load_order(wanted.aliases + wanted.names))
+    """What drivers load into their devices; warnings for those that may miss something, or take much of the memory."""
+    found = firmware.of_modules(host, release, modules)
     for path in found.files:
         content.file(path, 0o644)
     return [Problem(sentence, "") for sentence in found.warnings]
