@@ -18,6 +18,11 @@ TIMER_NAME = "vmcore-kdump-retain.timer"
 TIMER = "/etc/systemd/system/" + TIMER_NAME
 TIMER_LINK = "/etc/systemd/system/timers.target.wants/" + TIMER_NAME
 _UNITS = {"b": 0, "": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+# The root becomes the account's, closed to all others: no directory that others use too, and nothing of the system's.
+_SHARED = {"/home", "/media", "/mnt", "/opt", "/root", "/srv", "/tmp", "/var"} | {
+    "/var/" + name for name in ("cache", "lib", "log", "mail", "opt", "spool", "tmp")
+}  # fmt: skip
+_SYSTEM = {"bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "usr"}
 _SIZES = ("quota_host", "quota_total", "min_free", "keep_free")
 _NUMBERS = ("connections", "idle", "keep_count", "keep_days")
 
@@ -104,10 +109,16 @@ def settings(params: Dict[str, Any]) -> receiver_settings.Settings:
     given: Dict[str, Any] = {name: params[name] for name in _NUMBERS if params[name] is not None}
     given["root"] = params["root"]
     problems: List[Problem] = []
-    if not re.fullmatch(r"(/[A-Za-z0-9_.+-]+)+/?", params["root"]) or ".." in params["root"].split("/"):
+    parts = params["root"].split("/")
+    if not re.fullmatch(r"(/[A-Za-z0-9_.+-]+)+/?", params["root"]) or {".", ".."} & set(parts):
         problems.append(Problem(
             "The root %s is no absolute path of letters, digits and `_.+-`." % shown(params["root"]),
             "NFS and systemd take no other: give one such as /srv/vmcore-kdump.", "root", shown(params["root"]),
+        ))  # fmt: skip
+    elif parts[1] in _SYSTEM or params["root"].rstrip("/") in _SHARED:
+        problems.append(Problem(
+            "The root %s is not for dumps alone, and would be closed to all but the account." % shown(params["root"]),
+            "Give a directory of its own, such as /srv/vmcore-kdump.", "root", shown(params["root"]),
         ))  # fmt: skip
     if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", params["user"]) or params["user"] == "root":
         problems.append(Problem(

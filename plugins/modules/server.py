@@ -34,7 +34,9 @@ options:
     type: str
     default: kdump
   root:
-    description: The directory that holds a directory for each host. It has to be there, and be the account's.
+    description:
+      - The directory that holds a directory for each host. It has to be there, and be the account's. What others use too
+        (V(/srv), V(/var)) and what is the system's (V(/usr), V(/etc)) is refused.
     type: path
     default: /srv/vmcore-kdump
   quota_host:

@@ -108,6 +108,9 @@ WRONG = {
     "the root": ({"root": "/"}, ["The root / is no"]),
     "a root with a blank": ({"root": "/srv/my dumps"}, ["no absolute path of letters"]),
     "a root that climbs": ({"root": "/srv/../etc"}, ["no absolute path of letters"]),
+    "the root, as a tired person writes it": ({"root": "/."}, ["no absolute path of letters"]),
+    "what others use too": ({"root": "/srv/"}, ["The root /srv/ is not for dumps alone"]),
+    "the system's": ({"root": "/usr/local/dumps"}, ["is not for dumps alone"]),
     "root": ({"user": "root"}, ["root cannot be the account"]),
     "an option of useradd": ({"user": "-x"}, ["cannot be the account"]),
     "no connection": ({"connections": 0}, ["from 1 on"]),
@@ -129,6 +132,11 @@ def test_an_account_is_needed_outside_check_mode(host):
     with pytest.raises(KdumpError, match="There is no account kdump"):
         server.decide(host, PARAMS, "/usr/bin/python3", receiver.__name__)
     assert server.decide(host, dict(PARAMS, _check=True), "/usr/bin/python3", receiver.__name__).changed
+
+
+@pytest.mark.parametrize("root", ["/dumps", "/var/crash/", "/srv/vmcore-kdump", "/home/dumps", "/users/dumps"])
+def test_a_root_of_its_own(root):
+    assert server.settings(dict(PARAMS, root=root)).root == root.rstrip("/")
 
 
 SIZES = {
