@@ -346,21 +346,21 @@ def test_a_huge_sparse_file_is_judged_quickly():
         def seek(self, place, whence=0):
             return super().seek(place, whence)
 
-    start = time.time()
+    start = time.process_time()
     hostile = put(put(KDUMP, 436, "<I", 0xFFFFFFFE), build.PAGE + 96, "<Q", 1 << 40)
     assert inspect(Sparse(hostile), 1 << 50, True).verdict == "unknown"
-    assert time.time() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_expansion_bombs_are_bounded(monkeypatch):
     bomb = gzip.compress(bytes(64 << 20))
-    start = time.time()
+    start = time.process_time()
     assert look(bomb, deep=False).verdict == "broken"
-    assert time.time() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_many_members_and_notes_are_bounded(monkeypatch):
-    start = time.time()
+    start = time.process_time()
     tiny = gzip.compress(b"") * 100000
     assert look(tiny, deep=False).verdict == look(tiny).verdict == "unknown"
     tiny = gzip.compress(FLAT[:9000]) + b"".join(gzip.compress(b"%d" % n) for n in range(5000)) + gzip.compress(b"x")
@@ -369,15 +369,15 @@ def test_many_members_and_notes_are_bounded(monkeypatch):
     header = put(put(ELF[:64], 32, "<Q", 64), 56, "<H", 60000)
     segment = struct.pack("<IIQQQQQQ", 4, 4, 64 + 56 * 60000, 0, 0, 12 << 20, 0, 0)
     assert look(header + segment * 60000 + bytes(12 << 20)).verdict == "incomplete"
-    assert time.time() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_a_stream_of_tiny_records_in_a_compressed_file_is_read_quickly(monkeypatch):
     monkeypatch.setattr(dump, "LIMIT", 20000)
     stream = build.FLAT_HEADER + b"".join(build.record(at, b"x") for at in range(200000)) + build.FLAT_END
-    start = time.time()
+    start = time.process_time()
     look(gzip.compress(stream, 1))
-    assert time.time() - start < 5
+    assert time.process_time() - start < 5
 
 
 # --- parts -----------------------------------------------------------------------------------------------------

@@ -319,6 +319,6 @@ def test_any_text_gives_a_signature_or_none(lines):
 @pytest.mark.parametrize("end", ["", "\n"], ids=["one line", "lines"])
 def test_hostile_text_is_read_quickly(piece, end):
     text = "Kernel panic - not syncing: x\nCall Trace:\n" + (piece + end) * (3000000 // len(piece + end))
-    start = time.time()
+    start = time.process_time()
     signature(text)
-    assert time.time() - start < 8
+    assert time.process_time() - start < 8
