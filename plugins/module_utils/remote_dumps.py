@@ -180,6 +180,8 @@ def _ways(host: Any, conf: Any) -> List[List[str]]:
         raise fail("There is no block device %s on this host, so the dumps on it cannot be looked at." % shown(location),
                    "`blkid` and `lsblk` list the devices of this host.", kind, location)  # fmt: skip
     options = [_SAFE] + ([_NO_REPLAY] if kind in _JOURNALED else []) + _subvolume(host, kind, device)
+    # The superblock may say errors=panic (tune2fs -e), and a read-only mount obeys it too (ext4_handle_error()).
+    options += ["errors=remount-ro"] if kind.startswith("ext") else []
     return [["-t", kind, "-o", ",".join(options), device]]
 
 

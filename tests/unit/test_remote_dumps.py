@@ -67,11 +67,12 @@ def mounts_of(machine, text):
     return tried
 
 
+CALM = ",errors=remount-ro"
 SAFE = "ro,nosuid,nodev,noexec"
 
 
 @pytest.mark.parametrize("kind, options", [
-    ("ext2", SAFE), ("ext3", SAFE + ",norecovery"), ("ext4", SAFE + ",norecovery"), ("xfs", SAFE + ",norecovery"),
+    ("ext2", SAFE + CALM), ("ext3", SAFE + ",norecovery" + CALM), ("ext4", SAFE + ",norecovery" + CALM), ("xfs", SAFE + ",norecovery"),
     ("btrfs", SAFE + ",norecovery,subvol=/dumps"),
 ])  # fmt: skip
 def test_a_file_system_is_mounted_without_writing_to_it(machine, kind, options):
