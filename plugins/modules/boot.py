@@ -40,7 +40,7 @@ options:
       - V(present) installs everything and enables the engine's unit.
       - V(disabled) does not start the unit at boot, nor that of any other engine, and unloads what any engine has loaded.
       - V(absent) leaves nothing of this collection behind, neither the capture images nor the proof of the last crash test,
-        disables the unit, and unloads what the engine has loaded. C(/etc/kdump.conf), C(/etc/sysconfig/kdump),
+        disables the units of all engines, and unloads what any of them has loaded. C(/etc/kdump.conf), C(/etc/sysconfig/kdump),
         C(/etc/default/kdump-tools) and the packages of a distribution stay.
       - On a host where C(kernel.kexec_load_disabled) is 1 the loaded kernel stays until the next boot.
     type: str
