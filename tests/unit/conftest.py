@@ -4,10 +4,9 @@
 
 import os
 import pathlib
+import shutil
 import sys
 import types
-
-import hypothesis
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -24,12 +23,28 @@ if not any(parent.name == "ansible_collections" for parent in ROOT.parents):
     _namespace("ansible_collections.vmcore", str(ROOT.parent))
     _namespace("ansible_collections.vmcore.kdump", str(ROOT))
 
-# The machines that this runs on are shared: no test may fail for its time.
-for name, examples in (("quick", 25), ("thorough", 400)):
-    hypothesis.settings.register_profile(
-        name,
-        deadline=None,
-        max_examples=examples,
-        suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
-    )
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+if "pytest" in sys.modules:  # programs that tests start import this file for the above alone
+    import hypothesis
+    import pytest
+
+    # The machines that this runs on are shared: no test may fail for its time.
+    for name, examples in (("quick", 25), ("thorough", 400)):
+        hypothesis.settings.register_profile(
+            name,
+            deadline=None,
+            max_examples=examples,
+            suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
+        )
+    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+    # Hundreds of made-up machines, each of a hundred files: in memory, where programs may be run from there. A disk's file
+    # system took three times the system's CPU time.
+    MEMORY = "/dev/shm"
+    if os.access(MEMORY, os.W_OK) and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
+
+    @pytest.fixture
+    def tmp_path(tmp_path):
+        """pytest's own, which goes with its test: pytest would keep those of three runs."""
+        yield tmp_path
+        shutil.rmtree(str(tmp_path), ignore_errors=True)
