@@ -46,8 +46,9 @@ def warn(host: Any, conf: Any) -> List[Problem]:
         return []
     return [Problem(
         "raw %s holds a dump that has not become a file yet, and the next one overwrites it." % shown(conf.target.location),
-        "The next boot, or `systemctl reload vmcore-kdump`, does that; its journal says what is in the way.", "raw",
-        conf.target.location,
+        "The next boot, or `systemctl reload vmcore-kdump`, does that; its journal says what is in the way. One that broke off "
+        "is saved as vmcore-incomplete, and stays there as well: `wipefs -a %s` drops it." % shown(conf.target.location),
+        "raw", conf.target.location,
     )]  # fmt: skip
 
 

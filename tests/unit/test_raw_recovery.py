@@ -138,6 +138,7 @@ def test_a_dump_that_broke_off_is_saved_as_far_as_it_is_there_and_kept(host):
     assert host.stat(found.path).st_size > 10000 and host.read(DEVICE) == cut
     before = host.stat(found.path).st_ino, host.stat(found.path).st_mtime_ns
     assert raw_recovery.recover(host, CONF).path == found.path
+    assert "wipefs -a " + DEVICE in raw_recovery.warn(host, CONF)[0].hint
     assert (host.stat(found.path).st_ino, host.stat(found.path).st_mtime_ns) == before, "once is enough"
 
 
