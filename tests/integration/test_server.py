@@ -96,6 +96,14 @@ def test_what_is_wrong_is_refused_before_anything_is_touched(server):
     assert server.inside("id", server.user).returncode != 0
 
 
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_an_account_that_is_somebodys_is_left_alone(server, state):
+    before = server.inside("getent", "passwd", "daemon").stdout
+    printed, changed = server.run(kdump_server_user="daemon", kdump_server_state=state)
+    assert changed == -1 and "it is not one that takes dumps" in " ".join(printed.split()), printed
+    assert server.inside("getent", "passwd", "daemon").stdout == before != ""
+
+
 def test_a_fresh_machine_becomes_a_server(server):
     printed, changed = server.run("--check")
     assert changed > 3, printed
