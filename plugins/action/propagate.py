@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.vmcore.kdump.plugins.module_utils import authorized_keys
 from ansible_collections.vmcore.kdump.plugins.plugin_utils.dump_server import Server, ServerError
 
 MODULE = "vmcore.kdump.propagate"
@@ -72,8 +73,10 @@ class ActionModule(ActionBase):
         rotating = args["rotate"] or len(first["public_keys"]) > 1
         if first["settled"] and not rotating and not args["exclusive"]:
             return first
-        if not first["public_keys"] or (rotating and self._task.check_mode):
-            return dict(first, changed=True)  # check mode: the keys that the server is to accept are not there yet
+        # Check mode: the keys that the server is to accept are not there yet, or those that it is to be known by.
+        pinned = first["host_keys"] or args["host_keys"] or not args["accept_new"]
+        if not first["public_keys"] or (self._task.check_mode and (rotating or not pinned)):
+            return dict(first, changed=True)
         try:
             return self._with_server(first)
         except ServerError as error:
@@ -91,11 +94,15 @@ class ActionModule(ActionBase):
             there = server.authorize(self._request(first, first["public_keys"]))
             if self._task.check_mode:
                 return together(first, there)
-            last = self._host_part("done", host_keys=self._args["host_keys"] or [server.host_key])
+            # The login has told already that pinned keys are the server's.
+            own = [] if first["login"] in ("receiver", "shell", "refused", "denied") else [server.host_key]
+            last = self._host_part("done", host_keys=self._args["host_keys"] or own)
             gone: dict[str, Any] = UNCHANGED
             if self._args["exclusive"]:
                 gone = server.authorize(self._request(last, last["public_keys"], exclusive=True))
         last = together(last, first, there, gone)
+        if not self._args["exclusive"]:
+            last.setdefault("warnings", []).extend(there["warnings"])
         if self._args["receiver"] and not there["receiver"]:
             last.setdefault("warnings", []).append(
                 "There is no python3 on the dump server, so there can be no receiver: the host's key may run any command of "
@@ -105,16 +112,18 @@ class ActionModule(ActionBase):
 
     # --- parts -----------------------------------------------------------------------------------------------------
     def _server(self, first: dict[str, Any]) -> Server:
+        """What is given counts, and not what the host says of it: it may be somebody else's by now."""
         args = self._args
-        address = args["address"] or first["server"]
+        address, user = args["address"] or args["server"] or first["server"], args["user"] or first["user"]
         # Trust on first use was the host's: what it has pinned then is what the controller has to find as well.
         given = args["host_keys"] or (first["host_keys"] if args["accept_new"] else [])
-        return Server(address, first["port"], first["user"], args["password"], given, args["accept_new"])
+        return Server(address, first["port"], user, args["password"], given)
 
     def _request(self, host: dict[str, Any], keys: list[str], exclusive: bool = False) -> dict[str, Any]:
         return {
-            "state": self._args["state"], "user": "", "name": host["name"], "public_keys": keys, "path": host["directory"],
-            "exclusive": exclusive, "receiver": self._args["receiver"], "_check": self._task.check_mode,
+            "state": self._args["state"], "user": "", "name": authorized_keys.host_name(self._args["name"]),
+            "public_keys": keys, "path": self._args["path"] or host["directory"], "exclusive": exclusive,
+            "receiver": self._args["receiver"], "_check": self._task.check_mode,
         }  # fmt: skip
 
     def _host_part(self, part: str, **changed: Any) -> dict[str, Any]:

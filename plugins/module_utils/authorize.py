@@ -15,21 +15,22 @@ from .plan import Plan, Step
 from .problems import KdumpError, fail, shown
 
 Params = Dict[str, Any]
-_LOCK = ".vmcore-kdump.lock"  # beside authorized_keys: the one place that everybody who may write it shares
+_LOCK = ".vmcore-kdump.lock"  # beside the file: the one place that everybody who may write it shares
 _HOME_RECEIVER = "/.vmcore-kdump/receive.pyz"
+# A machine that was installed anew and another one of the same name look alike here: neither key says what it is of.
+_OTHERS = (
+    "The dump server also takes {count} other key(s) of a host named {name}. If they are of this host (an earlier installation, "
+    "a rotation that was broken off), take them away (exclusive: true). If there are two hosts of that name, as two inventories "
+    "may have, their dumps come into one directory: give one of them another name."
+)
 
 
 class Place(NamedTuple):
-    """`owner`: who writes there. `file`: the authorized_keys; `private`: nobody else need read it."""
+    """`owner`: who writes there. `file`: the authorized_keys."""
 
     account: Any
     owner: Any
     file: str
-    private: bool
-
-    @property
-    def lock(self) -> str:
-        return posixpath.dirname(self.file) + "/" + _LOCK
 
 
 class Receiver(NamedTuple):
@@ -56,25 +57,33 @@ def decide(host: Any, params: Params, python: str, program: bytes) -> Plan:
     place = _place(host, params)
     if params["state"] == "absent":
         return Plan(_edit(host, place, lambda text: authorized_keys.removed(text, name, keys)))
-    if not params["receiver"]:
-        return Plan(_edit(host, place, lambda text: authorized_keys.edit(text, name, "", keys, params["exclusive"])))
-    receiver = _receiver(host, place, params["path"], program)
-    command = authorized_keys.forced(_argv(receiver, _python(host, python), name))
-    alone = params["exclusive"]
-    steps = _program(host, place, receiver) + _root(host, place, receiver.root)
-    return Plan(steps + _edit(host, place, lambda text: authorized_keys.edit(text, name, command, keys, alone)))
+    steps, command = [], ""
+    if params["receiver"]:
+        receiver = _receiver(host, place, params["path"], program)
+        command = authorized_keys.forced(_argv(receiver, _python(host, python), name))
+        steps = _program(host, place, receiver) + _root(host, place, receiver.root)
+
+    def edited(text: str) -> str:
+        authorized_keys.check_owner(text, name, keys)
+        return authorized_keys.edit(text, name, command, keys, params["exclusive"])
+
+    return Plan(steps + _edit(host, place, edited))
 
 
 def report(host: Any, params: Params) -> Dict[str, Any]:
     """What is there now."""
     if params["_check"] and host.account(params["user"]) is None:
-        return {"authorized_keys": "", "host_keys": host_keys(host), "others": 0}
+        return {"authorized_keys": "", "host_keys": host_keys(host), "others": 0, "warnings": []}
     place = _place(host, params)
     keys = [authorized_keys.key_of(key) for key in params["public_keys"]]
     with host.as_account(place.owner):
         text = host.read_text(place.file, "")
-    others = authorized_keys.others(text, authorized_keys.host_name(params["name"]), keys)
-    return {"authorized_keys": place.file, "host_keys": host_keys(host), "others": len(others)}
+    name = authorized_keys.host_name(params["name"])
+    others = len(authorized_keys.others(text, name, keys))
+    # During a rotation the host has two keys, and the old one of an earlier installation goes with it.
+    told = others and params["state"] == "present" and not params["exclusive"] and len(keys) == 1
+    warnings = [_OTHERS.format(name=name, count=others)] if told else []
+    return {"authorized_keys": place.file, "host_keys": host_keys(host), "others": others, "warnings": warnings}
 
 
 def host_keys(host: Any) -> List[str]:
@@ -93,12 +102,27 @@ def _place(host: Any, params: Params) -> Place:
         raise fail("There is no account %s on the dump server." % shown(user),
                    "Run the role vmcore.kdump.server there, or make it (useradd).", "user", user)  # fmt: skip
     file = _keys_file(host, account)
-    folder = posixpath.dirname(file)
-    while not host.is_dir(folder):
-        folder = posixpath.dirname(folder)
-    found = host.stat(folder)
-    root_owns = found.st_uid == 0 and account.uid != 0
-    return Place(account, host.account("root") if root_owns else account, file, not root_owns)
+    owner = _owner(host, account, file)
+    if owner.uid == 0 and host.account("").uid != 0:
+        raise fail("Only root can write %s on the dump server." % file,
+                   "Let the server be a host of the inventory, or have its administrator put the key there.",
+                   "user", account.name)  # fmt: skip
+    return Place(account, owner, file)
+
+
+def _owner(host: Any, account: Any, file: str) -> Any:
+    """Root where the whole way to a file is root's, so that the account can lead nobody elsewhere by a link."""
+    folders = [folder for path in (file, host.realpath(file)) for folder in _folders(path)]
+    with host.as_account(account):
+        there = [folder for folder in folders if host.is_dir(folder)]
+        its_own = any(host.stat(folder).st_uid != 0 or host.is_writable(folder) for folder in there)
+    return account if its_own or account.uid == 0 else host.account("root")
+
+
+def _folders(path: str) -> Iterator[str]:
+    while path != "/":
+        path = posixpath.dirname(path)
+        yield path
 
 
 def _keys_file(host: Any, account: Any) -> str:
@@ -151,14 +175,14 @@ def _argv(receiver: Receiver, python: str, name: str) -> List[str]:
 def _program(host: Any, place: Place, receiver: Receiver) -> List[Step]:
     if not receiver.data:
         return []
-    with host.as_account(place.owner):
+    owner = _owner(host, place.account, receiver.path)
+    with host.as_account(owner):
         if host.is_file(receiver.path) and host.read(receiver.path) == receiver.data:
             return []
 
     def apply(target: Any) -> None:
-        with _locked(target, place):
-            target.make_directories(posixpath.dirname(receiver.path), 0o700 if place.private else 0o755)
-            target.write(receiver.path, receiver.data, 0o600 if place.private else 0o644)
+        with _locked(target, place.account, owner, receiver.path) as mode:
+            target.write(receiver.path, receiver.data, mode)
 
     return [Step("write " + receiver.path, apply, "", "%d bytes\n" % len(receiver.data))]
 
@@ -196,10 +220,10 @@ def _edit(host: Any, place: Place, edited: Callable[[str], str]) -> List[Step]:
         return []
 
     def apply(target: Any) -> None:
-        with _locked(target, place):
+        with _locked(target, place.account, place.owner, place.file) as mode:
             # As it is now: other hosts' keys may have come meanwhile.
             text = edited(target.read_text(place.file, ""))
-            target.write(place.file, text.encode("utf-8", "surrogateescape"), 0o600 if place.private else 0o644)
+            target.write(place.file, text.encode("utf-8", "surrogateescape"), mode)
             if too_open:  # sshd would ignore it (StrictModes)
                 target.chmod(place.file, target.stat(place.file).st_mode & 0o755)
 
@@ -207,9 +231,14 @@ def _edit(host: Any, place: Place, edited: Callable[[str], str]) -> List[Step]:
 
 
 @contextlib.contextmanager
-def _locked(host: Any, place: Place) -> Iterator[None]:
-    """As whoever owns the file, with the lock that all hold who change it here."""
-    with host.as_account(place.owner):
-        host.make_directories(posixpath.dirname(place.file), 0o700 if place.private else 0o755)
-        with host.lock(place.lock):
-            yield
+def _locked(host: Any, account: Any, owner: Any, path: str) -> Iterator[int]:
+    """As a file's owner, with the lock that all hold who change it here; yields the mode of a new one.
+
+    What is the account's own nobody else need read.
+    """
+    private = owner.uid == account.uid
+    folder = posixpath.dirname(path)
+    with host.as_account(owner):
+        host.make_directories(folder, 0o700 if private else 0o755)
+        with host.lock(folder + "/" + _LOCK):
+            yield 0o600 if private else 0o644

@@ -86,11 +86,25 @@ def edit(text: str, name: str, command: str, keys: List[str], alone: bool = Fals
     return "".join(line + "\n" for line in lines)
 
 
+def check_owner(text: str, name: str, keys: List[str]) -> None:
+    """KdumpError where one of a host's keys is another host's: dumps of both would be that one's."""
+    for line in _lines(text):
+        owner = _owner(line)
+        if line.key in keys and owner not in ("", name):
+            raise fail(
+                "The key %s of the host %s is that of the host %s on the dump server already." % (
+                    fingerprint(line.key), name, shown(owner)),
+                "If one is a copy of the other, remove the key on the copy and run again: it gets one of its own. If the host "
+                "has a new name, take the old one away first (vmcore.kdump.authorized_key with the old name, state absent).",
+                "public_keys", line.key,
+            )  # fmt: skip
+
+
 def removed(text: str, name: str, keys: List[str]) -> str:
-    """The text without these keys, and without all others of the host."""
+    """The text without these keys, and without all others of the host; what is another host's stays."""
 
     def goes(line: Optional[Line]) -> bool:
-        return line is not None and (line.key in keys or line.comment == _comment(name))
+        return line is not None and (_owner(line) == name or (line.key in keys and not _owner(line)))
 
     return "\n".join(raw for raw in text.split("\n") if not goes(parse(raw)))
 
@@ -112,6 +126,11 @@ def _entry(name: str, command: str, key: str, before: List[str]) -> str:
 
 def _comment(name: str) -> str:
     return MARK + " " + name
+
+
+def _owner(line: Line) -> str:
+    """Whose line it is, by its comment; "" for one that nothing here has written."""
+    return line.comment[len(MARK) + 1 :] if line.comment.startswith(MARK + " ") else ""
 
 
 def _before_blank(text: str) -> str:

@@ -23,7 +23,7 @@ def are_pinned(lines: List[str], wanted: List[str]) -> bool:
 def without(text: str, name: str, ours: bool = False) -> str:
     """The text without the keys of one server; with `ours`, only without the lines that this collection wrote.
 
-    Of a line with several names, the name goes; a line whose pattern also stands for others is left as it is.
+    Of a line with several names, the name goes; where a pattern still stands for it, that is told to stand for others only.
     """
     kept: List[str] = []
     for raw in text.split("\n"):
@@ -31,9 +31,11 @@ def without(text: str, name: str, ours: bool = False) -> str:
             kept.append(raw)
             continue
         names = raw.split()[0]
-        left = [one for one in names.split(",") if one.lower() != name.lower()]
-        if not names.startswith("|") and left:
-            kept.append(raw.replace(names, ",".join(left), 1))
+        left = ",".join(one for one in names.split(",") if one.lower() != name.lower())
+        if names.startswith("|") or not left:
+            continue
+        line = raw.replace(names, left, 1)
+        kept.append(line if not ssh.matching(line, name) else raw.replace(names, left + ",!" + name, 1))
     return "\n".join(kept)
 
 

@@ -54,7 +54,8 @@ def report(host: Any, params: Params) -> Dict[str, Any]:
     if not keys:
         return result
     result["public_key"], result["fingerprint"] = result["public_keys"][0], authorized_keys.fingerprint(keys[0])
-    if params["state"] == "absent" or (params["_new"] and params["server_part"] == LATER):
+    not_there_yet = params["_check"] and host.which("ssh") is None
+    if params["state"] == "absent" or not_there_yet or (params["_new"] and params["server_part"] == LATER):
         return result
     tried = login.attempt(host, server, key + _NEXT if host.is_file(key + _NEXT) else key)
     problem = login.problem(tried, server)
@@ -90,7 +91,7 @@ def _server(host: Any, params: Params) -> ssh.Server:
     wanted = conf.parse("ssh %s@%s\n" % (user, name))
     if wanted.problems:
         raise KdumpError(wanted.problems)
-    return ssh.server_of(host, wanted)
+    return ssh.server_of(host, wanted, params["state"] == "present")
 
 
 def _key(host: Any, params: Params) -> str:
@@ -111,7 +112,7 @@ def _name(params: Params) -> str:
 # --- the key ---------------------------------------------------------------------------------------------------------
 def _key_steps(host: Any, params: Params, key: str) -> List[Step]:
     if not host.exists(key):
-        return [_make_step(host, key, _name(params))]
+        return [_make_step(host, params, key)]
     if not host.is_file(key):
         raise fail("%s is not a file." % shown(key), "Name the file of a private key.", "key", key)
     if host.stat(key).st_mode & 0o077:
@@ -119,7 +120,7 @@ def _key_steps(host: Any, params: Params, key: str) -> List[Step]:
     else:
         steps = _usable(host, key)
     if params["rotate"] and params["server_part"] != DONE and not host.exists(key + _NEXT):
-        steps.append(_make_step(host, key + _NEXT, _name(params)))
+        steps.append(_make_step(host, params, key + _NEXT))
     return steps
 
 
@@ -138,11 +139,12 @@ def _usable(host: Any, key: str) -> List[Step]:
     return _public_step(host, key)
 
 
-def _make_step(host: Any, key: str, name: str) -> Step:
-    if host.which("ssh-keygen") is None:
+def _make_step(host: Any, params: Params, key: str) -> Step:
+    if host.which("ssh-keygen") is None and not params["_check"]:  # in check mode no package was installed
         raise fail("There is no ssh-keygen on this host.", "Install openssh-client (Debian) or openssh (Red Hat).")
     # Ed25519 is not among the algorithms of FIPS 140.
     kind = "ecdsa" if host.read_text("/proc/sys/crypto/fips_enabled", "").strip() == "1" else "ed25519"
+    name = _name(params)
     return Step("make the key " + key, lambda target: _make(target, key, name, kind), "", "%s, mode 0600\n" % kind)
 
 
@@ -179,7 +181,7 @@ def _public_step(host: Any, key: str) -> List[Step]:
     before = host.read_text(key + ".pub", "")
     there = authorized_keys.parse(before)
     public = _public(host, key)
-    if there is not None and there.key == public:
+    if not public or (there is not None and there.key == public):
         return []
     return [write_file(key + ".pub", before, public + "\n")]
 
@@ -205,9 +207,14 @@ def _replace(host: Any, server: ssh.Server, key: str) -> None:
 def _pin_steps(host: Any, params: Params, server: ssh.Server, wanted: List[str]) -> List[Step]:
     lines = ssh.server_keys(host, server)
     if not wanted and params["accept_new"] and not ssh.is_pinned(lines, server.key_name):
+        if params["_check"] and host.which("ssh-keyscan") is None:
+            return [Step("pin what %s shows" % server.name, lambda target: None)]
         wanted = _offered(host, server)
     if not wanted or known_hosts.are_pinned(lines, wanted):
         return []
+    if not server.known_hosts:
+        raise fail("ssh's configuration on this host names no file of known hosts.",
+                   "Remove GlobalKnownHostsFile and UserKnownHostsFile there: kdump needs %s." % PATH, "server", server.name)  # fmt: skip
     pins = PATH if PATH in server.known_hosts else server.known_hosts[0]
     return _edit_steps(host, server, pins, wanted)
 

@@ -49,8 +49,10 @@ def options(key: str, known_hosts: str, server_name: str, port: int, connect_tim
 
 
 # --- the server ----------------------------------------------------------------------------------------------------
-def server_of(host: Any, conf: Any) -> Server:
+def server_of(host: Any, conf: Any, reached: bool = True) -> Server:
     """The server of a kdump.conf whose target is ssh. KdumpError where the capture kernel could not reach it.
+
+    reached: it has to have an address.
 
     Port and files of keys are taken from ssh's configuration on the host (`ssh -G`). An alias is refused, as kdumpctl
     refuses it: kdump.conf shall name the server for every engine, and a change of ssh's configuration shall not send
@@ -59,8 +61,8 @@ def server_of(host: Any, conf: Any) -> Server:
     user, _at, name = conf.target.location.rpartition("@")
     values = _configuration(host, conf.target.location)
     problems = list(_unusable(values, user, name))
-    addresses = [] if problems else host.resolve(name)
-    if not problems and not addresses:
+    addresses = host.resolve(name) if reached and not problems else []
+    if reached and not problems and not addresses:
         hint = "Correct the name, make it known in DNS or /etc/hosts, or write the server's address."
         message = "The dump server %s has no address that this host can find." % shown(name)
         problems.append(Problem(message, hint, "ssh", conf.target.location))

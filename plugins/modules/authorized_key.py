@@ -31,7 +31,10 @@ options:
     type: str
     required: true
   name:
-    description: The host, as RV(vmcore.kdump.propagate#module:name) tells it.
+    description:
+      - The host's name, as O(vmcore.kdump.propagate#module:name).
+      - A key that this server takes from a host of another name is refused. Other keys of a host of this name are kept, with a
+        warning, but for O(exclusive=true).
     type: str
     required: true
   public_keys:
@@ -103,10 +106,13 @@ import sys
 
 from ansible_collections.vmcore.kdump.plugins.module_utils import authorize, boot, receiver
 from ansible_collections.vmcore.kdump.plugins.module_utils._module import run_state
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import fail
 
 
 def main():
     def decide(host, params):
+        if not params["user"]:  # the program's word for its own account, which is root here
+            raise fail("No account is named.", "Name the one that takes dumps.", "user")
         return authorize.decide(host, params, sys.executable, boot.program_bytes(receiver.__name__))
 
     run_state(

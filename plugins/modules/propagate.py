@@ -54,6 +54,8 @@ options:
     description:
       - What the host is called on the server, and its directory of dumps there. Without it, its name in the inventory.
         Characters that such a name cannot have are replaced.
+      - It has to be one host's alone on that account. Two hosts of one name, as the inventories of two controllers may have,
+        share a directory there; that looks like a host that was installed anew, and is a warning.
     type: str
     default: ""
   password:
@@ -66,8 +68,8 @@ options:
   host_keys:
     description:
       - The server's host keys, each as C(ssh-ed25519 AAAA…). If the host knows the server by others, they are replaced.
-      - Without it, the keys that are pinned already stay; and where there are none, the one is pinned that the controller
-        itself knows the server by.
+      - Without it, the keys that are pinned already stay as long as the server shows one of them. If it does not, or there are
+        none, the one is pinned that the controller itself knows the server by.
     type: list
     elements: str
     default: []
@@ -144,7 +146,7 @@ EXAMPLES = r"""
 - name: Let the server take it
   vmcore.kdump.authorized_key:
     user: kdump
-    name: "{{ key.name }}"
+    name: "{{ inventory_hostname }}"
     public_keys: "{{ key.public_keys }}"
     path: "{{ key.directory }}"
   delegate_to: dumps

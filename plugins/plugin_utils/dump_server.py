@@ -7,16 +7,17 @@ Private to this collection. The password goes into that connection and nowhere e
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import io
 import json
 import os
+import pathlib
 import random
 import time
 import zipfile
 from typing import Any
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import authorize_program, boot, receiver
+from ansible_collections.vmcore.kdump.plugins.module_utils import authorize_program, boot, known_hosts, receiver, ssh
 
 try:
     import paramiko
@@ -28,8 +29,7 @@ else:
 
 SECONDS = 30  # for a connection; and twice that without a word from a program there
 PAUSES = (1, 2, 4, 8, None)  # seconds between attempts
-TURNED_AWAY = ("banner", "reset", "EOF")
-GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
+KNOWN_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 
 # The zip file comes through standard input. A Python is needed that knows f-strings; EL 8 has one that is on no PATH.
 RUN = """\
@@ -52,7 +52,7 @@ edited() {
     awk -v pairs="$pairs" -v comment="$comment" -v alone="$alone" -v present="$present" '
         BEGIN { count = split(pairs, word, " ") }
         {
-            for (at = 2; at <= count; at += 2) if (index($0, word[at])) {
+            if ($0 !~ /^[ \t]*#/) for (at = 2; at <= count; at += 2) if (index($0, word[at])) {
                 line = "restrict " word[at - 1] " " word[at] " " comment
                 if (present && $0 == line && !(at in there)) { there[at] = 1; print }
                 next
@@ -93,13 +93,11 @@ class ServerError(Exception):
 class Server:
     """A context manager: the connection is open within it. `host_key` is the key that the server has shown."""
 
-    def __init__(
-        self, address: str, port: int, user: str, password: str | None, host_keys: list[str], accept_new: bool
-    ) -> None:
+    def __init__(self, address: str, port: int, user: str, password: str | None, host_keys: list[str]) -> None:
         self.where = f"{user}@{address}" + ("" if port == 22 else f" (port {port})")
-        self._to = {"hostname": address, "port": port, "username": user, "password": password}
-        self._host_keys = host_keys
-        self._accept_new = accept_new
+        self._to = {"hostname": address, "port": port, "username": user, "password": password or None}
+        self._name = address if port == 22 else f"[{address}]:{port}"
+        self._known = [" ".join(key.split()[:2]) for key in host_keys] or _known_to_controller(self._name)
 
     def __enter__(self) -> Server:
         if paramiko is None:
@@ -112,9 +110,14 @@ class Server:
                 return self._connected()
             except paramiko.AuthenticationException as error:
                 raise ServerError(self._sentence(error), self.host_key) from None
+            except paramiko.BadHostKeyException as error:
+                # paramiko compares one key of each kind, the last one.
+                if pause is None or not self._make_last(_text(error.key)):
+                    raise ServerError(self._sentence(error)) from None
             except (paramiko.SSHException, EOFError, ConnectionResetError) as error:
                 # sshd refuses some while many log in at once (MaxStartups).
-                if pause is None or not any(word in str(error) for word in TURNED_AWAY):
+                turned_away = not isinstance(error, paramiko.SSHException) or "banner" in str(error)
+                if pause is None or not turned_away:
                     raise ServerError(self._sentence(error), self.host_key) from None
                 time.sleep(pause * random.uniform(0.5, 1.5))
             except Exception as error:
@@ -141,26 +144,24 @@ class Server:
 
     def _take_host_key(self) -> None:
         """That of the server, which _trust() has been asked about by now."""
-        key = self._client.get_transport().get_remote_server_key()
-        self.host_key = f"{key.get_name()} {key.get_base64()}"
+        self.host_key = _text(self._client.get_transport().get_remote_server_key())
 
     def __exit__(self, *dummy: object) -> None:
         self._client.close()
 
     def _trust(self) -> None:
         """Whom to give a password: the keys that were given, else those that the controller knows."""
-        if self._host_keys:
-            name = self._to["hostname"] if self._to["port"] == 22 else f"[{self._to['hostname']}]:{self._to['port']}"
-            for text in self._host_keys:
-                kind, blob = text.split()[:2]
-                key = paramiko.PKey.from_type_string(kind, base64.b64decode(blob))
-                self._client.get_host_keys().add(name, kind, key)
-        else:
-            self._client.load_system_host_keys()
-            if os.path.exists(GLOBAL_KNOWN_HOSTS):
-                self._client.load_system_host_keys(GLOBAL_KNOWN_HOSTS)
-        accepting = self._accept_new and not self._host_keys
-        self._client.set_missing_host_key_policy(_AcceptNew() if accepting else paramiko.RejectPolicy())
+        for text in self._known:
+            entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{self._name} {text}")
+            if entry is not None:  # of a kind that paramiko knows
+                self._client.get_host_keys().add(self._name, entry.key.get_name(), entry.key)
+        self._client.set_missing_host_key_policy(paramiko.RejectPolicy())
+
+    def _make_last(self, key: str) -> bool:
+        """Whether a known key has not been the last one."""
+        moved = key in self._known[:-1]
+        self._known.sort(key=lambda known: known == key)
+        return moved
 
     def _sentence(self, error: Exception) -> str:
         """What to tell of a failed connection: nothing of paramiko's errors holds a password."""
@@ -220,14 +221,15 @@ class Server:
             return self._without_python(request)
         try:
             result = json.loads(printed[printed.index("{") :])
-        except ValueError:
+            if "errors" in result:
+                problems = "\n".join(f"{problem['message']} {problem['hint']}" for problem in result["errors"])
+                raise ServerError(problems)
+            return {name: result[name] for name in ("changed", "actions", "diff", "warnings")} | {"receiver": True}
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ServerError(
                 f"The dump server {self.where} answered with something else than a result: {printed[:300]!r}. The account's "
                 "shell must print nothing by itself."
             ) from None
-        if "errors" in result:
-            raise ServerError("\n".join(f"{problem['message']} {problem['hint']}" for problem in result["errors"]))
-        return dict(result, receiver=True)
 
     def _without_python(self, request: dict[str, Any]) -> dict[str, Any]:
         present = request["state"] == "present"
@@ -240,7 +242,7 @@ class Server:
         }
         changed = self.run(RUN_WITHOUT_PYTHON, variables=variables).split()[-1:] == ["changed"]
         actions = ["write .ssh/authorized_keys"] if changed else []
-        return {"changed": changed, "actions": actions, "diff": [], "receiver": False}
+        return {"changed": changed, "actions": actions, "diff": [], "warnings": [], "receiver": False}
 
 
 def program(request: dict[str, Any]) -> bytes:
@@ -260,10 +262,16 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-if paramiko is not None:
+def _text(key: Any) -> str:
+    return f"{key.get_name()} {key.get_base64()}"
 
-    class _AcceptNew(paramiko.MissingHostKeyPolicy):
-        """Trust on first use, where that was asked for."""
 
-        def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
-            return
+def _known_to_controller(name: str) -> list[str]:
+    """The keys of a server in the files of whoever runs Ansible. paramiko's own look knows no patterns and no @revoked."""
+    lines: list[str] = []
+    for path in KNOWN_HOSTS:
+        with contextlib.suppress(OSError):
+            text = pathlib.Path(os.path.expanduser(path)).read_text("utf-8", "surrogateescape")
+            lines += ssh.matching(text, name)
+    revoked = [line.split()[3] for line in lines if line.startswith("@revoked")]
+    return [key for key in known_hosts.keys(lines) if key.split()[1] not in revoked]

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """propagate with a real sshd and a real ansible-playbook, in namespaces of their own. See propagate_world.py."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -198,6 +199,43 @@ def test_a_changed_key_that_the_controller_knows_is_pinned_with_no_way_into_the_
     assert world.read(PINS) == f"127.0.0.1 {world.host_key()} vmcore.kdump\n"
 
 
+CONNECT = """
+import json, sys
+given = json.load(sys.stdin)
+sys.path.insert(0, given["collections"])
+from ansible_collections.vmcore.kdump.plugins.plugin_utils.dump_server import Server, ServerError
+try:
+    with Server("127.0.0.1", 22, "kdump", given["password"], given["host_keys"]) as server:
+        print(server.host_key + server.run("echo ' and a shell'"))
+except ServerError as error:
+    print(error)
+"""
+
+
+def test_the_controller_knows_a_server_by_any_of_its_keys_and_by_no_revoked_one(world, ansible):
+    key, other = world.host_key(), "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFPm0QxWwJ1Zb1n4hjx4UqG0eo0sv0PStLqkY4ZPW8Xx"
+    unheard_of = "ssh-new AAAAB3NzaC1uZXc="
+    well, changed, unknown = f"{key} and a shell", "shows another host key", "The controller knows no host key"
+    cases = [
+        ([key, other], "", well),
+        ([other, key], "", well),
+        ([other], f"127.0.0.1 {key}", changed),
+        ([unheard_of, key], "", well),
+        ([unheard_of], "", unknown),
+        ([], f"127.0.0.* {key}", well),
+        ([], f"127.0.0.1 {key}\n127.0.0.1 {other}", well),
+        ([], f"127.0.0.1 {key}\n@revoked * {key}", unknown),
+        ([], f"@cert-authority * {key}", unknown),
+    ]
+    for host_keys, known, said in cases:
+        world.sh("mkdir -p /srv/controller/.ssh")
+        world.run("tee", "/srv/controller/.ssh/known_hosts", data=known + "\n")
+        given = json.dumps({"collections": str(ansible.collections), "password": PASSWORD, "host_keys": host_keys})
+        env = dict(os.environ, HOME="/srv/controller")
+        told = world.run(sys.executable, "-c", CONNECT, data=given, env=env, cwd=str(ROOT)).stdout
+        assert said in told, (host_keys, known, told)
+
+
 # --- a server of the inventory -------------------------------------------------------------------------------------
 def test_a_server_of_the_inventory_and_its_new_host_key(world, ansible):
     world.sh("printf '%s\\n' '127.0.0.1,other ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFPm0QxWwJ1Zb1n4hjx4UqG0eo0sv0PStLqkY4ZPW8Xx' "
@@ -237,11 +275,14 @@ def test_sshd_that_looks_for_keys_elsewhere(world, ansible):
             assert "failed=0" in done.stdout, done.stdout
             assert world.read(file).splitlines() == [line(world, name)]
             assert world.sh(f"stat -c '%a %U' $(dirname {file}) {file}").split("\n")[:2] == owners
+        world.sh(f"rm {config}; mkdir -p /srv/of-root; rm -rf /home/kdump/.ssh; ln -s /srv/of-root /home/kdump/.ssh")
+        asked = {"vmcore.kdump.authorized_key": {"user": "kdump", "name": "db1", "public_keys": [key_of(world)]}}
+        led_away = play(world, ansible, asked)[0]
+        assert led_away["failed"] and "could not be read or written" in led_away["msg"], led_away
+        assert world.sh("ls -A /srv/of-root; rm /home/kdump/.ssh") == ""
         world.sh(f"echo 'AuthorizedKeysFile none' >{config}")
         world.start()
-        result = play(world, ansible, {
-            "vmcore.kdump.authorized_key": {"user": "kdump", "name": "db1", "public_keys": [key_of(world)]},
-        })[0]  # fmt: skip
+        result = play(world, ansible, asked)[0]
         assert result["failed"] and "takes no keys from files" in result["msg"], result
     finally:
         world.sh(f"rm -f {config}; rm -rf /etc/ssh/keys /home/kdump/keys")

@@ -3,6 +3,7 @@
 """propagate's pure parts: lines of authorized_keys and known_hosts, names, what ssh says; and the key, by ssh-keygen."""
 
 import base64
+import contextlib
 import os
 import subprocess
 
@@ -103,6 +104,15 @@ def test_what_a_host_leaves_behind_is_taken_away():
     assert authorized_keys.removed(text, "db1", [B]) == "# mine\n%s vmcore.kdump db2\n" % C
 
 
+def test_a_key_of_another_host_is_neither_taken_over_nor_taken_away():
+    text = "%s vmcore.kdump db2\n%s vmcore.kdump db1\n%s vmcore.kdumpling x\n" % (A, B, C)
+    with pytest.raises(KdumpError) as error:
+        authorized_keys.check_owner(text, "db1", [A, B])
+    assert "is that of the host db2 on the dump server already" in str(error.value)
+    authorized_keys.check_owner(text, "db1", [B, C])
+    assert authorized_keys.removed(text, "db1", [A, C]) == "%s vmcore.kdump db2\n" % A
+
+
 @pytest.mark.parametrize("text", ["", "ssh-ed25519", "restrict " + A, A + "\n" + B, "ssh-ed25519 AAAA"])
 def test_what_is_no_public_key_is_refused(text):
     with pytest.raises(KdumpError):
@@ -140,6 +150,7 @@ WITHOUT = {
     "one of its names": ("a,server,192.0.2.1 %s x\n" % A, "a,192.0.2.1 %s x\n" % A),
     "a port of its own is another name": ("[server]:2222 %s\n" % A, "[server]:2222 %s\n" % A),
     "a pattern for others too": ("*.example,server %s\n" % A, "*.example %s\n" % A),
+    "a pattern for it and others": ("s*,server %s x\n" % A, "s*,!server %s x\n" % A),
     "an authority and what is revoked": (
         "@cert-authority * %s\n@revoked server %s\n" % (A, B), "@cert-authority * %s\n@revoked server %s\n" % (A, B),
     ),
@@ -213,12 +224,13 @@ class FakeHost(Host):
         self.asked = []
         self.waited = []
         self.true = 0
+        self.said = "hostname server\nport 22\n"
         for name in ("ssh", "ssh-keygen", "ssh-keyscan"):
             self.write("/usr/bin/" + name, b"", 0o755)
 
     def _program(self, argv, **options):
         if argv[:2] == ["ssh", "-G"]:
-            return Result(argv, 0, "hostname server\nport 22\n", "")
+            return Result(argv, 0, self.said, "")
         if argv[0] == "ssh":
             self.asked.append(argv)
             if argv[-1] == "true":
@@ -319,6 +331,49 @@ def test_a_host_key_that_nobody_vouches_for_is_pinned_only_where_that_was_asked_
     assert not bring(host, host_keys=[], accept_new=True).changed
 
 
+def test_check_mode_foresees_what_the_packages_bring(tmp_path):
+    host = FakeHost(tmp_path)
+    for name in ("ssh", "ssh-keygen", "ssh-keyscan"):
+        host.remove("/usr/bin/" + name)
+    host.run = lambda argv, **options: Result(argv, -1, "", "not there")
+    given = params(host_keys=[], accept_new=True, _check=True)
+    assert propagate.decide(host, given).actions == ["make the key " + KEY, "pin what server shows"]
+    assert propagate.report(host, given)["login"] == ""
+    with pytest.raises(KdumpError):
+        propagate.decide(host, params())
+    host.write(KEY, b"x", 0o600)
+    host.write(KEY + ".pub", A.encode())
+    assert propagate.decide(host, dict(given, accept_new=False)).actions == []  # nobody can read the key yet
+    assert propagate.report(host, given)["login"] == ""
+
+
+def test_no_file_for_the_servers_keys_is_a_sentence(tmp_path):
+    host = FakeHost(tmp_path)
+    host.said = "hostname server\nport 22\nglobalknownhostsfile none\nuserknownhostsfile none\n"
+    with pytest.raises(KdumpError) as error:
+        propagate.decide(host, params())
+    assert "names no file of known hosts" in str(error.value)
+
+
+def test_a_host_forgets_a_server_that_has_no_address_any_more(tmp_path):
+    host = FakeHost(tmp_path)
+    bring(host)
+    host.resolve = lambda name: []
+    with pytest.raises(KdumpError):
+        propagate.decide(host, params())
+    gone = {"state": "absent", "server_part": "done", "remove_key": True}
+    assert bring(host, **gone).actions == ["write /etc/ssh/ssh_known_hosts", "remove the key " + KEY]
+
+
+def test_a_pattern_that_stands_for_the_server_too_gives_way_to_its_own_key(tmp_path):
+    host = FakeHost(tmp_path)
+    host.write("/etc/ssh/ssh_known_hosts", ("s* %s\n" % B).encode())
+    bring(host)
+    lines = host.read_text("/etc/ssh/ssh_known_hosts")
+    assert ssh.matching(lines, "server") == ["server %s vmcore.kdump" % A]
+    assert ssh.matching(lines, "server2") == ["s*,!server " + B]
+
+
 def test_a_rotation_keeps_the_key_in_use_until_the_next_one_has_logged_in(tmp_path):
     denied = (255, "", "Permission denied (publickey).\n")
     host = FakeHost(tmp_path, {"192.0.2.1": [denied, RECEIVER, RECEIVER]})
@@ -397,8 +452,13 @@ def test_the_server_lets_a_key_in_and_takes_it_away(tmp_path):
     wanted = 'restrict,command="%s" %s vmcore.kdump db1\n' % (command, A)
     assert host.read_text("/home/kdump/.ssh/authorized_keys") == wanted
     assert host.stat("/home/kdump/.ssh").st_mode & 0o777 == 0o700
+    with pytest.raises(KdumpError):
+        decide(host, name="db2")
     decide(host, public_keys=[A, B]).apply(host)
-    assert authorize.report(host, request(public_keys=[B]))["others"] == 1
+    told = [authorize.report(host, request(public_keys=keys, exclusive=alone)) for keys, alone in (
+        ([B], False), ([B], True), ([A, B], False))]  # fmt: skip
+    assert [one["others"] for one in told] == [1, 1, 0]
+    assert [["two inventories" in text for text in one["warnings"]] for one in told] == [[True], [], []]
     decide(host, public_keys=[B], exclusive=True).apply(host)
     assert authorize.report(host, request(public_keys=[B]))["others"] == 0
     decide(host, state="absent", public_keys=[]).apply(host)
@@ -463,6 +523,55 @@ def test_in_check_mode_the_account_need_not_be_there_yet(tmp_path):
     host = ServerHost(tmp_path)
     assert decide(host, user="nobody", _check=True).changed
     assert authorize.report(host, request(user="nobody", _check=True))["others"] == 0
+
+
+class OwnedHost(ServerHost):
+    """Run by root for an account that may do something in some directories alone; `used`: as whom, one after the other."""
+
+    def __init__(self, root, *its_own):
+        super().__init__(root)
+        self.its_own = its_own
+        self.used = []
+        self.runs_as = 0
+
+    def account(self, name=""):
+        if name == "kdump":
+            return Account("kdump", 1234, 1234, "/home/kdump")
+        return Account("root", 0 if name == "root" else self.runs_as, 0, "/root")
+
+    @contextlib.contextmanager
+    def as_account(self, account):
+        self.used.append(account.uid)
+        yield
+
+    def stat(self, path):
+        found = super().stat(path)
+        owner = 1234 if self.realpath(path) in self.its_own else 0
+        return found and os.stat_result([*found[:4], owner, *found[5:10]])
+
+    def is_writable(self, path):
+        return self.realpath(path) in self.its_own
+
+
+@pytest.mark.parametrize("its_own, owner", [
+    ([], 0), (["/srv/of-others/keys"], 1234), (["/srv/of-others"], 1234), (["/home/kdump"], 1234), (["/home"], 1234),
+])  # fmt: skip
+def test_root_writes_only_where_the_account_can_lead_it_nowhere(tmp_path, its_own, owner):
+    host = OwnedHost(tmp_path, *its_own)
+    host.make_directories("/srv/of-others/keys")
+    host.symlink("/srv/of-others/keys", "/home/kdump/.ssh")  # made by the account, where the home is its own
+    decide(host, receiver=False).apply(host)
+    assert host.used[-1] == owner
+    mode = host.stat("/srv/of-others/keys/authorized_keys").st_mode & 0o777
+    assert mode == (0o600 if owner else 0o644)
+
+
+def test_an_account_is_told_that_its_keys_are_roots(tmp_path):
+    host = OwnedHost(tmp_path)
+    host.runs_as = 1234
+    with pytest.raises(KdumpError) as error:
+        decide(host, receiver=False)
+    assert "Only root can write /home/kdump/.ssh/authorized_keys" in str(error.value)
 
 
 def test_its_host_keys_are_those_that_sshd_has(tmp_path):
