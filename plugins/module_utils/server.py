@@ -173,7 +173,8 @@ def _units(host: Any, wanted: receiver_settings.Settings, user: str, python: str
     steps = _text(host, SERVICE, service) + _text(host, TIMER, _TIMER_TEXT)
     if host.readlink(TIMER_LINK) != TIMER:
         steps.append(Step("enable " + TIMER_NAME, lambda target: target.symlink(TIMER, TIMER_LINK), "", "enabled\n"))
-    return steps + (_systemctl(host, ["daemon-reload"], ["start", TIMER_NAME]) if steps else [])
+    runs = host.is_dir("/run/systemd/system") and host.run(["systemctl", "--quiet", "is-active", TIMER_NAME]).rc == 0
+    return steps + (_systemctl(host, ["daemon-reload"], ["start", TIMER_NAME]) if steps or not runs else [])
 
 
 def _systemctl(host: Any, *commands: List[str]) -> List[Step]:

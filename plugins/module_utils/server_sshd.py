@@ -83,15 +83,18 @@ def step(host: Any, user: str) -> List[Step]:
     def apply(target: Any) -> None:
         for file in changes:
             _put(target, file.path, file.after)
-        complaint = refused(target)
-        if complaint:
+        try:
+            complaint = refused(target)
+            if complaint:
+                raise fail(
+                    "sshd refuses its configuration with the account's settings, which are taken back: %s" % complaint,
+                    "Correct /etc/ssh/sshd_config: `sshd -t` says what is wrong.",
+                )
+            _reload(target)
+        except KdumpError:
             for file in changes:
                 _put(target, file.path, file.before)
-            raise fail(
-                "sshd refuses its configuration with the account's settings, which are taken back: %s" % complaint,
-                "Correct /etc/ssh/sshd_config: `sshd -t` says what is wrong.",
-            )
-        _reload(target)
+            raise
 
     text = ["".join(getattr(file, side) for file in changes) for side in ("before", "after")]
     return [Step("write " + " ".join(file.path for file in changes), apply, text[0], text[1])]
@@ -130,8 +133,9 @@ def _reload(host: Any) -> None:
         if any(host.exists(folder + "/systemd/system/" + name) for folder in ("/usr/lib", "/lib", "/etc")):
             result = host.run(["systemctl", "try-reload-or-restart", name], timeout=120)
             if result.rc != 0:
-                raise fail("%s could not be reloaded: %s" % (name, shown(" ".join(result.err.split()))),
-                           "Reload it by hand: until then the account's settings do not count.")  # fmt: skip
+                raise fail("%s could not be reloaded, so the account's settings are taken back: %s"
+                           % (name, shown(" ".join(result.err.split()))),
+                           "`systemctl status %s` says why; then run it again." % name)  # fmt: skip
             return
 
 

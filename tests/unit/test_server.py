@@ -176,6 +176,18 @@ def test_without_such_files_a_block_stands_at_the_end(host, text):
     assert host.read_text(server_sshd.CONFIG) == text
 
 
+@pytest.mark.parametrize(
+    "words, why", [("try-reload-or-restart", "could not be reloaded"), ("start vmcore-kdump-retain", "failed")]
+)
+def test_what_systemd_does_not_do_is_tried_again(host, words, why):
+    host.refuses = {words: (1, "Job failed."), "is-active": (3, "")}
+    for _turn in range(2):
+        with pytest.raises(KdumpError, match=why + ".*Job failed"):
+            bring(host)
+    host.refuses = {}
+    bring(host)
+
+
 def test_what_sshd_refuses_is_taken_back(host):
     host.refuses["sshd -t"] = (255, "/etc/ssh/sshd_config: line 3: Bad configuration option: DisableForwarding")
     with pytest.raises(KdumpError, match="taken back: .*Bad configuration option"):

@@ -38,7 +38,10 @@ def call(function: Callable[[], Any], timeout: float) -> Any:
     finally:
         os.close(reader)
         _end(child)
-    answer = json.loads(data.decode()) if data else {"errno": errno.ETIMEDOUT, "text": "it did not end", "path": None}
+    try:
+        answer = json.loads(data.decode())
+    except ValueError:  # nothing in time, or a process that was killed on the way
+        answer = {"errno": errno.ETIMEDOUT, "text": "it did not end", "path": None}
     if "value" in answer:
         return answer["value"]
     raise OSError(answer["errno"], answer["text"], answer["path"])
