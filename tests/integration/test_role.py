@@ -26,9 +26,17 @@ INFO = {
 }  # fmt: skip
 KDUMP_TOOLS = dict(INFO, engine="kdump-tools", conf={"exists": False, "path": ""}, expected=dict(
     INFO["expected"], path="/etc/default/kdump-tools", settings={"USE_KDUMP": "1", "KDUMP_COREDIR": "/srv/crash"}))  # fmt: skip
-RESULTS = {name: {"changed": 0} for name in ["boot", "conf", "initramfs", "kexec", "sysconfig"]}
+RESULTS = {name: {"changed": 0} for name in ["boot", "conf", "initramfs", "sysconfig"]}
 KEY = "ssh-ed25519 AAAA vmcore.kdump localhost"
-PROPAGATE = {"changed": 0, "settled": 1, "public_keys": [KEY], "name": "localhost", "directory": "/srv/dumps"}
+PROPAGATE = {
+    "changed": 0,
+    "settled": 1,
+    "public_keys": [KEY],
+    "name": "other",
+    "directory": "/srv/dumps",
+    "actions": [],
+}
+RESULTS.update(kexec={"changed": 0, "loaded": 1})
 RESULTS.update(propagate=PROPAGATE, authorized_key={"changed": 1, "host_keys": ["ssh-ed25519 BBBB"]})
 RESULTS.update(info=INFO, crashkernel={"changed": 0, "reserved_bytes": 1 << 27, "reboot_required": 0})
 
@@ -189,9 +197,10 @@ def test_dumps_of_kdump_tools_are_none_for_the_receiver(tmp_path):
 
 
 def test_a_server_of_the_inventory_is_not_asked_where_the_login_works(role):
-    asked, printed = role.run(**WITH_SERVER)
+    asked, printed = role.run(**WITH_SERVER, kdump_ssh_accept_new=True)
     assert "failed=0" in printed, printed
     assert modules(asked)[:3] == ["info", "propagate", "conf"]
+    assert given(asked, "propagate")["accept_new"] is False  # its keys come from itself, not from whoever answers
 
 
 @pytest.mark.parametrize("given_as", ["ssh-ed25519 CCCC", ["ssh-ed25519 CCCC"]])
@@ -209,6 +218,34 @@ def test_the_old_key_goes_when_the_image_with_the_new_one_is_loaded(tmp_path):
     assert modules(asked)[1:4] == ["propagate", "authorized_key", "propagate"] and asked[1][1]["rotate"] is True
     assert modules(asked)[-4:] == ["kexec", "propagate", "authorized_key", "info"]
     assert asked[-2][1]["exclusive"] is True and "exclusive" not in asked[2][1]
+
+
+ROTATIONS = {
+    "interrupted, with a server of the inventory": (dict(WITH_SERVER), {"public_keys": [KEY, KEY], "settled": 0}, {}, True),
+    "interrupted, from the controller": (SSH, {"actions": ["replace /etc/kdump/key"]}, {}, True),
+    "no rotation": (SSH, {"actions": ["make the key /etc/kdump/key"]}, {}, False),
+    "the new image is not loaded": (
+        dict(SSH, kdump_ssh_rotate="true"), {}, {"kexec": {"failed": 1, "msg": "too small"}, "crashkernel": dict(
+            RESULTS["crashkernel"], reboot_required=1)}, False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variables,key,results,taken", ROTATIONS.values(), ids=list(ROTATIONS))
+def test_the_old_key_goes_when_no_loaded_image_needs_it(tmp_path, variables, key, results, taken):
+    asked, printed = Role(tmp_path, propagate=dict(PROPAGATE, **key), **results).run(**variables)
+    assert "failed=0" in printed, printed
+    assert any(values.get("exclusive") for dummy, values in asked) is taken
+
+
+@pytest.mark.parametrize("variables", [
+    dict(SSH, kdump_sshkey=None, kdump_conf={"sshkey": "/etc/other"}),
+    {"kdump_conf": {"ssh": "kdump@dumps.example.com"}, "kdump_sshkey": "/etc/other"},
+], ids=["of kdump_conf", "for a target of kdump_conf"])  # fmt: skip
+def test_the_key_that_goes_to_the_server_is_that_of_kdump_conf(role, variables):
+    asked, printed = role.run(**variables)
+    assert "failed=0" in printed, printed
+    assert given(asked, "propagate")["key"] == given(asked, "conf")["options"]["sshkey"] == "/etc/other"
 
 
 def test_no_key_goes_to_a_server_that_is_no_target(role):
