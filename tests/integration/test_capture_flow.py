@@ -116,8 +116,8 @@ class Capture:
         shutil.copy(server.key_of("host"), self.root / "etc/kdump/ssh/key")
         (self.root / "etc/kdump/ssh/known_hosts").write_text(known_hosts or (server.folder / "known_hosts").read_text())
         name = "[127.0.0.1]:%d" % server.port
-        options = ssh.options("/" + plan_file.KEY, "/" + plan_file.KNOWN_HOSTS, name, server.port, 5)
-        self.plan["ssh_options"] = " ".join(options).replace("ServerAliveInterval=15", "ServerAliveInterval=1")
+        options = ssh.options("/" + plan_file.KEY, "/" + plan_file.KNOWN_HOSTS, name, server.port, 20)
+        self.plan["ssh_options"] = " ".join(options)
         self.target(
             "dump", kind="ssh", directory=str(server.folder).lstrip("/") + "/crash", user=server.user,
             server="127.0.0.1", server_name=name, port=str(server.port),
@@ -240,7 +240,7 @@ def reported(capture, device):
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_dump_arrives_over_ssh(capture, server, shell):
     capture.ssh_target(server)
-    assert capture.run(shell) == "poweroff"
+    assert capture.run(shell) == "poweroff", capture.console()
     folder, files = arrived(server)
     assert re.fullmatch(r"10\.9\.8\.7-\d{4}-\d\d-\d\d-\d\d:\d\d:\d\d", folder.name)
     assert set(files) == {"capture.json", "kexec-dmesg.log", "vmcore-dmesg.txt", "vmcore.flat"}, capture.console()
@@ -352,6 +352,8 @@ def test_a_failure_over_ssh_is_reported_on_the_host(capture, server, wrong, acti
 def test_a_server_that_stops_answering_ends_the_dump(capture, server):
     device = host_disk(capture)
     capture.ssh_target(server)
+    assert "ServerAliveInterval=15" in capture.plan["ssh_options"]
+    capture.plan["ssh_options"] = capture.plan["ssh_options"].replace("Interval=15", "Interval=1")
     (capture.root / "vmcore").write_bytes(b"memory" * 20_000_000)
     stopped = []
 
@@ -433,7 +435,7 @@ def test_a_dump_on_a_file_system(capture, shell):
     capture.plan["report_at"] = "dump"
     capture.disk_target("dump", device)
     capture.disk_target("report", device, FAILED)
-    assert capture.run(shell) == "poweroff"
+    assert capture.run(shell) == "poweroff", capture.console()
     name, files = capture.files(device, "var/crash")
     assert name.startswith("127.0.0.1-") and files["vmcore"] == VMCORE
     assert set(files) == {"capture.json", "kexec-dmesg.log", "vmcore-dmesg.txt", "vmcore"}
