@@ -18,7 +18,15 @@ from image_host import PCI, RELEASE, UUID, Machine, conf_of
 from ansible_collections.vmcore.kdump.plugins.module_utils import layout
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
-from ansible_collections.vmcore.kdump.plugins.module_utils.image import build, contents, kernel, network, store, target
+from ansible_collections.vmcore.kdump.plugins.module_utils.image import (
+    build,
+    contents,
+    kernel,
+    network,
+    storage,
+    store,
+    target,
+)
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Missing
 
 
@@ -220,6 +228,14 @@ def test_a_watchdog_that_the_other_kernel_has_no_driver_for_is_no_obstacle(machi
     machine.link("/sys/class/watchdog/watchdog0/device", PCI + "/0000:00:1f.0")
     _manifest, files = built(machine)
     assert files["etc/kdump/modules"] == b"virtio_pci\nvirtio_blk\n"
+
+
+def test_the_watchdog_of_a_bmc_is_stopped_through_the_interface_to_it(machine):
+    for name in ("ipmi_si", "ipmi_devintf", "ipmi_watchdog"):
+        machine.write("/sys/module/%s/initstate" % name, "live\n")
+    assert storage.watchdog_drivers(machine.host) == ["ipmi_si", "ipmi_watchdog"]
+    shutil.rmtree(machine.host.path("/sys/module/ipmi_watchdog"))
+    assert storage.watchdog_drivers(machine.host) == []
 
 
 @pytest.mark.parametrize("system_id", ["", "node.example-1"])

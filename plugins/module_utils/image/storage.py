@@ -34,6 +34,7 @@ _KEPT = {
     "btrfs": r"subvolid=\d+|degraded|discard|nodiscard",
 }
 _KEPT_EVERYWHERE = "|noatime|nodiratime|relatime|nodev|nosuid|noexec|sync|dirsync"
+_IPMI = ("ipmi_si", "ipmi_ssif", "ipmi_powernv", "ipmi_watchdog")
 _ELSEWHERE = ("logdev=", "rtdev=", "journal_path=", "journal_dev=")
 _NETWORK = "cifs smb3 ceph glusterfs fuse.glusterfs 9p lustre afs gfs2 ocfs2".split()
 _MEMORY = ("tmpfs", "ramfs", "devtmpfs", "squashfs", "erofs", "iso9660", "proc", "sysfs")
@@ -291,7 +292,15 @@ def watchdog_drivers(host: Any) -> List[str]:
     kernel feeds it from then on (watchdog_core.c, handle_boot_enabled).
     """
     modules, aliases = drivers_of(host, [host.realpath(path) for path in host.glob("/sys/class/watchdog/*/device")])
-    return modules + aliases
+    return modules + aliases + _ipmi_watchdog(host)
+
+
+def _ipmi_watchdog(host: Any) -> List[str]:
+    """The BMC's is a device of its own kind, in no class; its driver stops it when an interface to the BMC is there
+    (drivers/char/ipmi/ipmi_watchdog.c, end of ipmi_register_watchdog()).
+    """
+    names = [path.rpartition("/")[2] for path in host.glob("/sys/module/ipmi_*")]
+    return [name for name in _IPMI if name in names] if "ipmi_watchdog" in names else []
 
 
 def drivers_of(host: Any, nodes: List[str]) -> Tuple[List[str], List[str]]:
