@@ -62,6 +62,12 @@ def decide(host: Any, params: Params, python: str, program: bytes) -> Plan:
         receiver = _receiver(host, place, params["path"], program)
         command = authorized_keys.forced(_argv(receiver, _python(host, python), name))
         steps = _program(host, place, receiver) + _root(host, place, receiver.root)
+    elif _is_roles(host, place):
+        # The key without a forced command would have the whole account: the dumps of all hosts.
+        raise fail("The account %s is one of the role vmcore.kdump.server, whose receiver has to stand before every key."
+                   % place.account.name,
+                   "Name an account of its own in the target, or let an engine dump there that speaks to the receiver "
+                   "(kdump-tools does not).", "user", place.account.name)  # fmt: skip
 
     def edited(text: str) -> str:
         authorized_keys.check_owner(text, name, keys)
@@ -151,12 +157,18 @@ def _effective(host: Any, user: str) -> Dict[str, List[str]]:
 
 
 # --- the receiver ----------------------------------------------------------------------------------------------------
-def _receiver(host: Any, place: Place, path: str, program: bytes) -> Receiver:
-    """That of the role, where it is set up for this account; else one in the account's home."""
+def _is_roles(host: Any, place: Place) -> bool:
+    """Whether the role server has set up its receiver for this account."""
     with host.as_account(place.account), contextlib.suppress(KdumpError, OSError):
         settings = receiver_settings.parse(host.read_text(receiver_settings.PATH))
-        if host.is_file(layout.RECEIVER) and host.is_writable(settings.root):
-            return Receiver(layout.RECEIVER, "")
+        return bool(host.is_file(layout.RECEIVER) and host.is_writable(settings.root))
+    return False
+
+
+def _receiver(host: Any, place: Place, path: str, program: bytes) -> Receiver:
+    """That of the role, where it is set up for this account; else one in the account's home."""
+    if _is_roles(host, place):
+        return Receiver(layout.RECEIVER, "")
     if not path.startswith("/") or not path.isprintable() or path.rstrip("/") == "":
         raise fail("%s is no directory for dumps on the server." % shown(path), "Give an absolute path.", "path", path)
     return Receiver(place.account.home.rstrip("/") + _HOME_RECEIVER, path, program)

@@ -213,8 +213,10 @@ def _pin_steps(host: Any, params: Params, server: ssh.Server, wanted: List[str])
     if not wanted or known_hosts.are_pinned(lines, wanted):
         return []
     if not server.known_hosts:
-        raise fail("ssh's configuration on this host names no file of known hosts.",
-                   "Remove GlobalKnownHostsFile and UserKnownHostsFile there: kdump needs %s." % PATH, "server", server.name)  # fmt: skip
+        raise fail(
+            "ssh's configuration on this host names no file of known hosts.",
+            "Remove GlobalKnownHostsFile and UserKnownHostsFile there: kdump needs %s." % PATH, "server", server.name,
+        )  # fmt: skip
     pins = PATH if PATH in server.known_hosts else server.known_hosts[0]
     return _edit_steps(host, server, pins, wanted)
 

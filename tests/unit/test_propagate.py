@@ -473,6 +473,8 @@ def test_the_receiver_of_the_role_is_taken_where_its_root_is_the_accounts(tmp_pa
     assert "/opt/python -I -S /usr/local/lib/vmcore-kdump/receive.pyz --host db1" in host.read_text(
         "/home/kdump/.ssh/authorized_keys"
     )
+    with pytest.raises(KdumpError, match="account kdump is one of the role vmcore.kdump.server"):
+        decide(host, receiver=False)
     host.write("/etc/vmcore-kdump/server.json", b'{"root": "/srv/of/another"}')
     assert "--root /var/crash" in str(decide(host).diff())
 
