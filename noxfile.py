@@ -127,21 +127,16 @@ def lint(session):
 @nox.session(python=False)
 @nox.parametrize("version", MODULE_PYTHONS)
 def unit(session, version):
-    """The unit tests on one Python: all on the oldest and the newest, those that start few processes on the others."""
-    whole = version in (MODULE_PYTHONS[0], NEWEST) or os.environ.get("VMCORE_KDUMP_ALL") == "yes"
-    if not whole and version not in IN_BETWEEN and not session.posargs:
+    """The unit tests on one Python."""
+    chosen = version in (MODULE_PYTHONS[0], *IN_BETWEEN, NEWEST) or os.environ.get("VMCORE_KDUMP_ALL") == "yes"
+    if not chosen and not session.posargs:
         session.skip("`make test-all` runs the unit tests on this Python.")
     needs(session, version)
     python = environment(session, f"unit-{version}", version, "-r", "requirements/unit.txt")
-    left_out = [] if whole else [f"--ignore-glob=*/{name}" for name in PROGRAMS_RUN]
-    tests(session, python, f"unit-{version}", "tests/unit", "--numprocesses=auto", *left_out)
+    tests(session, python, f"unit-{version}", "tests/unit", "--numprocesses=auto")
 
 
 IN_BETWEEN = ["3.9", "3.12"]  # of EL 9 and of EL 10
-
-# They start thousands of processes, which takes two thirds of the unit tests' time: on the oldest Python and the newest
-# only. What they try of our own code is parsed by every Python all the same, by the tests beside them.
-PROGRAMS_RUN = ["test_engine_*.py", "test_engines.py", "test_bootloader_grubby.py", "test_image_init.py"]
 
 
 @nox.session(python=False)
