@@ -16,7 +16,7 @@ import json
 import pathlib
 import sys
 import tempfile
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterator, Optional
 
 import yaml
 
@@ -99,15 +99,12 @@ def main() -> None:
     unknown = set(args.targets) - set(table["targets"])
     if unknown:
         parser.error(f"no such target: {', '.join(sorted(unknown))}; there are: {', '.join(table['targets'])}")
-    lines: List[str] = [
-        "| target | panic to restart, seconds | capture image, bytes | smallest that captures |",
-        "|---|---|---|---|",
-    ]
     with machines(table) as ansible:
-        lines += [
-            line(target, measure(ansible, table, target, args.first)) for target in args.targets or table["targets"]
-        ]
-    print("\n".join(lines))
+        print(
+            "| target | panic to restart, seconds | capture image, bytes | smallest that captures |\n|---|---|---|---|"
+        )
+        for target in args.targets or table["targets"]:
+            print(line(target, measure(ansible, table, target, args.first)), flush=True)
 
 
 if __name__ == "__main__":
