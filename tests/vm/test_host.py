@@ -122,7 +122,7 @@ def test_kill_9_during_a_converge_leaves_nothing_half_written(stripped, lab_erro
         f"until pgrep -f Ansiball[Z]_{module}; do sleep 0.05; done; sleep {delay};"
         f" pkill -9 -f Ansiball[Z]_{module} && touch /run/killed-{module}"
     )
-    stripped.ssh(f"nohup timeout 120 sh -c '{killer}' >/dev/null 2>&1 &")
+    stripped.ssh(f"nohup timeout 900 sh -c '{killer}' >/dev/null 2>&1 &")
     with pytest.raises(lab_error):
         stripped.converge(kdump_conf=AFTER_KILLS)
     assert stripped.ssh(f"ls /run/killed-{module}"), "the converge failed of itself"
