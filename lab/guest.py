@@ -136,26 +136,7 @@ def start_daemons() -> None:
 
 def domain_xml(guest: Guest) -> str:
     """The libvirt domain. QEMU runs as root with the lab's own files as they are: nothing of the host is relabelled."""
-    disks = [f"{guest.directory}/disk.qcow2"]
-    disks += [f"{guest.directory}/extra{number}.qcow2" for number in range(len(guest.disks))]
-    devices = "".join(
-        f"""
-    <disk type='file' device='disk'>
-      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'/>
-      <source file={xml.sax.saxutils.quoteattr(path)}/>
-      <target dev='vd{letter}' bus='virtio'/>
-    </disk>"""
-        for path, letter in zip(disks, "abcdefghij", strict=False)
-    )
-    seed = image.Image(pathlib.Path(guest.image)).seed
-    if seed.exists():
-        devices += f"""
-    <disk type='file' device='disk'>
-      <driver name='qemu' type='raw'/>
-      <source file={xml.sax.saxutils.quoteattr(str(seed))}/>
-      <target dev='vdz' bus='virtio'/>
-      <readonly/>
-    </disk>"""
+    devices = disks_xml(guest)
     memory = ""
     if guest.share:  # virtiofsd reads and writes the guest's memory
         memory = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
@@ -191,6 +172,30 @@ def domain_xml(guest: Guest) -> str:
   </qemu:commandline>
 </domain>
 """
+
+
+def disks_xml(guest: Guest) -> str:
+    disks = [f"{guest.directory}/disk.qcow2"]
+    disks += [f"{guest.directory}/extra{number}.qcow2" for number in range(len(guest.disks))]
+    devices = "".join(
+        f"""
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'/>
+      <source file={xml.sax.saxutils.quoteattr(path)}/>
+      <target dev='vd{letter}' bus='virtio'/>
+    </disk>"""
+        for path, letter in zip(disks, "abcdefghij", strict=False)
+    )
+    seed = image.Image(pathlib.Path(guest.image)).seed
+    if seed.exists():
+        devices += f"""
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw'/>
+      <source file={xml.sax.saxutils.quoteattr(str(seed))}/>
+      <target dev='vdz' bus='virtio'/>
+      <readonly/>
+    </disk>"""
+    return devices
 
 
 def mac(guest: Guest, number: int) -> str:

@@ -89,9 +89,7 @@ def _folder(conf: Any, info: VmcoreInfo, source: Source) -> str:
 
 def _capture(source: Source, runs: List[flattened.Run]) -> bytes:
     """capture.json, which /init has written behind the stream; b"" where there is none, or that of another dump."""
-    end = (
-        runs[-1].source + (runs[-1].size + flattened.RECORD.size) * runs[-1].pieces
-    )  # the end record is as long as a head
+    end = runs[-1].following
     data = source.read_at(-(-end // _BLOCK) * _BLOCK, 1 << 16)
     line = data[len(_CAPTURE) :].split(b"\n")[0] if data.startswith(_CAPTURE) else b""
     found = search.parse_capture(line)

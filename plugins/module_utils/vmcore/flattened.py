@@ -37,6 +37,11 @@ class Run(NamedTuple):
     def end(self) -> int:
         return self.target + self.size * self.pieces
 
+    @property
+    def following(self) -> int:
+        """Where the next piece's data lie in the stream; behind the last run the end, as the end record is a head alone."""
+        return self.source + (self.size + RECORD.size) * self.pieces
+
 
 def walk(source: Source, findings: Findings) -> Optional[List[Run]]:
     """The runs of a stream in its order, None where they are too many; says what is wrong with the stream."""
@@ -90,7 +95,7 @@ def add(runs: List[Run], target: int, source: int, size: int) -> None:
         return
     if runs:
         last = runs[-1]
-        if size == last.size and target == last.end and source == last.source + (size + RECORD.size) * last.pieces:
+        if size == last.size and target == last.end and source == last.following:
             runs[-1] = last._replace(pieces=last.pieces + 1)
             return
     runs.append(Run(target, source, size, 1))
