@@ -1,9 +1,8 @@
 # The commands of vmcore.kdump; `make help` says what each does.
 SHELL := /bin/bash
-.SHELLFLAGS := -o pipefail -c
 NOX := .venv/bin/nox --reuse-existing-virtualenvs --sessions
 
-.PHONY: help check test guests beside test-all demo build clean
+.PHONY: help check test test-all demo build clean
 
 help:
 	@echo "make demo    arm a virtual machine, crash it, verify its vmcore (as root, on a Debian-family machine)"
@@ -24,15 +23,8 @@ check: .venv/bin/nox
 test: .venv/bin/nox
 	python3 -m lab deps --tests
 	rm -rf .work/reports
-	$(MAKE) --no-print-directory --jobs=2 --keep-going guests beside || true
-	python3 tests/summary.py .work/reports beside guests
-
-# An emulated guest keeps one CPU busy, and people waiting: it goes first, and the other checks take what it leaves.
-guests:
-	$(NOX) vm --report .work/reports/guests.json
-
-beside:
-	nice -n 19 $(NOX) lint unit sanity integration --report .work/reports/beside.json 2>&1 | sed -u 's/^/beside | /'
+	$(NOX) lint unit sanity integration vm --report .work/reports/nox.json || true
+	python3 tests/summary.py .work/reports/nox.json .work/reports
 
 test-all:
 	VMCORE_KDUMP_ALL=yes $(MAKE) test

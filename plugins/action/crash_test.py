@@ -74,6 +74,9 @@ class ActionModule(ActionBase):
         before = self._host_part("observe")
         self._check(before)
         seen = self._look("")  # whoever cannot look at the target now, cannot afterwards
+        if seen["waiting"]:
+            raise Failure(f"{self._name} is not crashed: {' '.join(seen['waiting'])}", readiness=before["readiness"],
+                          reasons=before["reasons"])  # fmt: skip
         if self._task.check_mode:
             return {"changed": True, "msg": f"Would crash {self._name} and wait {args['timeout']} s for it.",
                     "readiness": before["readiness"], "reasons": before["reasons"]}  # fmt: skip

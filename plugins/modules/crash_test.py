@@ -18,8 +18,9 @@ description:
   - If all that holds, the proof is recorded on the host, and M(vmcore.kdump.info) calls the host V(proven) until something
     that the dump depends on changes.
   - B(Everything that runs on the host ends at once, without a shutdown.) File systems are synced before. The task
-    refuses to run without O(confirm=true), on a host that is not armed, and on the controller itself (also on a
-    container there, which has the same kernel). It never crashes a host twice.
+    refuses to run without O(confirm=true), on a host that is not armed, on one whose raw device still holds the only copy
+    of an earlier dump, and on the controller itself (also on a container there, which has the same kernel). It never
+    crashes a host twice.
   - Runs on the controller as an action plugin; the module of the same name does the host's part.
 extends_documentation_fragment:
   - vmcore.kdump.attributes

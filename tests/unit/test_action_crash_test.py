@@ -52,6 +52,7 @@ class Guest:
         self.after = dict(copy.deepcopy(HOST), boot_id="boot-2")
         self.dumps = [copy.deepcopy(DUMP), OLD_DUMP]
         self.reports, self.rescued, self.waiting = [], [], []
+        self.waiting_before = []
         self.looks = []  # what looks fail with, one after another
         self.answers = [None, None, "boot-2"]  # boot ids that polls see; None: no answer; the last one stays
         self.cut = False  # the connection that brings the order to panic
@@ -73,7 +74,7 @@ class Guest:
                 if answer:
                     return {"failed": True, "msg": answer}
             new = [self.dumps, self.reports, self.rescued] if crashed else [[OLD_DUMP], [], []]
-            waiting = self.waiting if crashed else []
+            waiting = self.waiting if crashed else self.waiting_before
             return {"dumps": new[0], "reports": new[1], "rescued": new[2], "waiting": waiting, "where": "/var/crash"}
         if part["phase"] == "observe":
             found = self.after if crashed else self.before
@@ -170,6 +171,15 @@ def test_a_target_that_cannot_be_looked_at_is_refused_before_the_crash():
     guest.looks = ["The dump server has no python3."]
     result = run(guest)
     assert result["failed"] and "canary: The dump server has no python3." in result["msg"]
+    assert guest.calls == ["observe", "look"]
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_dump_that_the_crash_would_overwrite_is_refused_before_it(check_mode):
+    guest = Guest()
+    guest.waiting_before = ["raw /dev/vdb holds a dump that has not become a file yet."]
+    result = run(guest, check_mode=check_mode)
+    assert result["failed"] and "canary is not crashed: raw /dev/vdb holds a dump" in result["msg"]
     assert guest.calls == ["observe", "look"]
 
 

@@ -60,14 +60,14 @@ class Host:
     def crash(self, engine="auto"):
         """Runs playbook crash_test, which fails unless a whole vmcore arrives; returns the proof.
 
-        `end` is how the capture kernel ended, and when.
+        `end` is how the capture kernel ended, and when; `state` is what module info says afterwards.
         """
         variables = f"kdump_hosts={self.name} kdump_crash_test=true kdump_engine={engine}"
         argv = ["vmcore.kdump.crash_test", "-e", variables]
         self.end = panic.crash(self.guest, lambda: self.ansible.playbook(*argv))
-        state = self.info(engine=engine)
-        assert state["readiness"] == "proven", state["reasons"]
-        return state["proof"]
+        self.state = self.info(engine=engine)
+        assert self.state["readiness"] == "proven", self.state["reasons"]
+        return self.state["proof"]
 
     def wait_until_armed(self):
         """The host's state once its boot-time unit has armed it, or as it is when that takes too long."""

@@ -12,7 +12,7 @@ KDUMP_TOOLS, NATIVE = "kdump-tools", "native"
 UNITS = {KDUMP_TOOLS: "kdump-tools.service", NATIVE: "vmcore-kdump.service"}
 CRASHKERNEL = "192M"  # kdump-tools starts the whole host in it
 
-long = pytest.mark.skipif(os.environ.get("VMCORE_KDUMP_ALL") != "yes", reason="`make test-all` runs it")
+pytestmark = pytest.mark.skipif(os.environ.get("VMCORE_KDUMP_ALL") != "yes", reason="`make test-all` runs it")
 
 
 def converge(host, engine, **variables):
@@ -55,7 +55,6 @@ def test_kdump_tools_arms_the_host_alone(armed):
     assert_in_charge(armed, KDUMP_TOOLS)
 
 
-@long
 def test_the_second_run_changes_nothing_with_at_most_8_modules(armed):
     tasks, modules = converge(armed, KDUMP_TOOLS, kdump_system_action="poweroff")
     assert tasks == []
@@ -76,7 +75,6 @@ def test_systemd_and_dash_read_the_same(armed):
     armed.module("sysconfig", path=path, remove=["KDUMP_LAB"])
 
 
-@long
 def test_a_setting_that_does_not_load_is_taken_back(armed):
     """The last file that loaded is put back, and what it says is loaded."""
     before = armed.info(engine=KDUMP_TOOLS)["loaded"]
@@ -89,7 +87,6 @@ def test_a_setting_that_does_not_load_is_taken_back(armed):
     assert after["loaded"]["cmdline"] == before["cmdline"]
 
 
-@long
 def test_kdump_tools_delivers_a_vmcore(armed):
     proof = armed.crash(KDUMP_TOOLS)
     assert proof["verdict"] == "complete"
@@ -107,7 +104,6 @@ def test_handed_to_the_native_engine(armed):
     assert_in_charge(armed, NATIVE)  # an upgrade of the package, or its unit started by hand, unloads nothing
 
 
-@long
 def test_after_a_power_cut_the_native_engine_is_in_charge(armed):
     armed.power_cut()
     assert armed.wait_until_armed()["readiness"] in ("armed", "stale")
@@ -120,7 +116,6 @@ def test_handed_back_to_kdump_tools_without_a_build(armed):
     assert_in_charge(armed, KDUMP_TOOLS)
 
 
-@long
 def test_after_a_power_cut_kdump_tools_is_in_charge(armed):
     armed.power_cut()
     assert armed.info(engine=KDUMP_TOOLS)["readiness"] in ("armed", "proven", "stale")
