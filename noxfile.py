@@ -128,15 +128,12 @@ def lint(session):
 @nox.parametrize("version", MODULE_PYTHONS)
 def unit(session, version):
     """The unit tests on one Python."""
-    chosen = version in (MODULE_PYTHONS[0], *IN_BETWEEN, NEWEST) or os.environ.get("VMCORE_KDUMP_ALL") == "yes"
+    chosen = version in (MODULE_PYTHONS[0], NEWEST) or os.environ.get("VMCORE_KDUMP_ALL") == "yes"
     if not chosen and not session.posargs:
         session.skip("`make test-all` runs the unit tests on this Python.")
     needs(session, version)
     python = environment(session, f"unit-{version}", version, "-r", "requirements/unit.txt")
     tests(session, python, f"unit-{version}", "tests/unit", "--numprocesses=auto")
-
-
-IN_BETWEEN = ["3.9", "3.12"]  # of EL 9 and of EL 10
 
 
 @nox.session(python=False)

@@ -17,12 +17,13 @@ from lab import panic
 GUEST = "vm-client"
 SERVER = "vm-server"
 DISKS = ["1G"] * 3
-MORE = {"cards": ["192.0.2.2/24,2001:db8::2/64", "", ""], "share": True}
 RESOURCES = pathlib.Path(__file__).resolve().parents[2] / "molecule/resources"
 TABLE = yaml.safe_load((RESOURCES / "vars/targets.yml").read_text())
 FAULTS = yaml.safe_load((RESOURCES / "vars/faults.yml").read_text())["faults"]
 ARRIVED = "/srv/vmcore-kdump"
 ALL = os.environ.get("VMCORE_KDUMP_ALL") == "yes"
+# Little memory: a dump is as large as what was used, and is emulated, too.
+MORE = {"memory": 1024, "cards": ["192.0.2.2/24,2001:db8::2/64", "", ""], "share": ALL}
 
 long = pytest.mark.skipif(not ALL, reason="`make test-all` runs it")
 
