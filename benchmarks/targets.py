@@ -37,9 +37,8 @@ def machines(table: Dict) -> Iterator[collection.Ansible]:
         scratch = pathlib.Path(name)
         ansible = collection.Ansible(programs, collection.install(programs, scratch), scratch / "inventory.yml")
         try:
-            server = guest.up(SERVER, "trixie", 768, 1, [], 0, cards=["192.0.2.1/24,2001:db8::1/64"])
-            cards = ["192.0.2.2/24,2001:db8::2/64", "", ""]
-            client = guest.up(CLIENT, "trixie", 2048, 2, ["1G"] * 3, 0, cards=cards, share=True)
+            server = guest.up(SERVER, "trixie", port=0, **table["guests"]["server"])
+            client = guest.up(CLIENT, "trixie", port=0, **table["guests"]["client"])
             ansible.inventory.write_text(guest.inventory([client, server]), encoding="utf-8")
             variables = {"kdump_server_hosts": SERVER, **table["server_variables"]}
             ansible.playbook("vmcore.kdump.server", "-e", json.dumps(variables))

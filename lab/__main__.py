@@ -36,8 +36,8 @@ def port(text: str) -> int:
 
 
 def card(text: str) -> str:
-    """`none` is a card without an address."""
-    if text == "none":
+    """`none`, or nothing, is a card without an address."""
+    if text in ("none", ""):
         return ""
     try:
         return ",".join(str(ipaddress.ip_interface(word)) for word in text.split(","))

@@ -124,8 +124,8 @@ def test_a_guest_is_found_by_its_name_as_it_was_made():
 def test_arguments():
     args = cli.parser().parse_args(["up", "g1", "--disk", "1G", "--disk", "512M"])
     assert (args.suite, args.memory, args.cpus, args.disk, args.port) == ("trixie", 2048, 2, ["1G", "512M"], 0)
-    args = cli.parser().parse_args(["up", "g1", "--card", "192.0.2.1/24,2001:db8::1/64", "--card", "none"])
-    assert args.card == ["192.0.2.1/24,2001:db8::1/64", ""]
+    args = cli.parser().parse_args(["up", "g1", "--card", "192.0.2.1/24,2001:db8::1/64", "--card", "none", "--card="])
+    assert args.card == ["192.0.2.1/24,2001:db8::1/64", "", ""]
     assert cli.parser().parse_args(["ssh", "g1", "--", "ls", "-l"]).words == ["ls", "-l"]
 
 

@@ -127,9 +127,8 @@ def new_host(request, installed):
 
 @pytest.fixture(scope="module")
 def host(request, new_host):
-    """A guest for a module of tests, which use it one after another: GUEST names it, DISKS are its empty disks, MORE what
-    it has besides."""
-    return new_host(request.module.GUEST, disks=request.module.DISKS, **getattr(request.module, "MORE", {}))
+    """A guest for a module of tests, which use it one after another: GUEST names it, HARDWARE is what it has."""
+    return new_host(request.module.GUEST, **request.module.HARDWARE)
 
 
 @pytest.fixture

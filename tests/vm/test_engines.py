@@ -7,7 +7,7 @@ import os
 import pytest
 
 GUEST = "vm-engines"
-DISKS = []
+HARDWARE = {}
 KDUMP_TOOLS, NATIVE = "kdump-tools", "native"
 UNITS = {KDUMP_TOOLS: "kdump-tools.service", NATIVE: "vmcore-kdump.service"}
 CRASHKERNEL = "192M"  # kdump-tools starts the whole host in it

@@ -11,7 +11,7 @@ import time
 import pytest
 
 GUEST = "vm-test"
-DISKS = ["1G"] * 2
+HARDWARE = {"disks": ["1G"] * 2}
 CONF = "/etc/kdump.conf"
 SNAPSHOT = "find / -xdev -path /proc -prune -o -path /sys -prune -o -path /root/.ansible -prune -o -print; cat /boot/grub/grub.cfg"
 # What any use of a Debian host changes: logs, caches, the package manager's and systemd's own records.

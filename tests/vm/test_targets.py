@@ -16,14 +16,13 @@ from lab import panic
 
 GUEST = "vm-client"
 SERVER = "vm-server"
-DISKS = ["1G"] * 3
 RESOURCES = pathlib.Path(__file__).resolve().parents[2] / "molecule/resources"
 TABLE = yaml.safe_load((RESOURCES / "vars/targets.yml").read_text())
 FAULTS = yaml.safe_load((RESOURCES / "vars/faults.yml").read_text())["faults"]
 ARRIVED = "/srv/vmcore-kdump"
 ALL = os.environ.get("VMCORE_KDUMP_ALL") == "yes"
-# Little memory: a dump is as large as what was used, and is emulated, too.
-MORE = {"memory": 1024, "cards": ["192.0.2.2/24,2001:db8::2/64", "", ""], "share": ALL}
+# virtiofs wants memory that others can map, which is slower.
+HARDWARE = {**TABLE["guests"]["client"], "share": ALL}
 
 long = pytest.mark.skipif(not ALL, reason="`make test-all` runs it")
 
@@ -31,7 +30,7 @@ long = pytest.mark.skipif(not ALL, reason="`make test-all` runs it")
 @pytest.fixture(scope="module")
 def server(new_host):
     """The dump server, made by role server. Its sshd on the segment is not the one that the lab comes in by."""
-    one = new_host(SERVER, memory=768, cpus=1, cards=["192.0.2.1/24,2001:db8::1/64"])
+    one = new_host(SERVER, **TABLE["guests"]["server"])
     one.ssh(RESOURCES.joinpath("server.sh").read_text())
     variables = {"kdump_server_hosts": SERVER, **TABLE["server_variables"]}
     one.ansible.playbook("vmcore.kdump.server", "-e", json.dumps(variables), ANSIBLE_PIPELINING="true")
