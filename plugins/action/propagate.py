@@ -85,9 +85,10 @@ class ActionModule(ActionBase):
                 with contextlib.suppress(Failure):
                     return together(self._host_part("done", host_keys=[error.host_key]), first)
             # A host that was prepared otherwise goes on working, with no way to its server.
+            told = [*first.get("warnings", []), str(error)]
             if not first["verified"] or rotating or args["exclusive"]:
-                raise
-            return dict(first, warnings=[*first.get("warnings", []), str(error)])
+                raise Failure({"failed": True, "msg": " ".join(told)}) from error
+            return dict(first, warnings=told)
 
     def _with_server(self, first: dict[str, Any]) -> dict[str, Any]:
         with self._server(first) as server:

@@ -55,15 +55,15 @@ class Login(NamedTuple):
     said: str = ""
 
 
-def attempt(host: Any, server: ssh.Server, key: str) -> Login:
-    """Log in as the capture kernel does, and ask the receiver for this host's dumps."""
+def attempt(host: Any, server: ssh.Server, key: str, name: str) -> Login:
+    """Log in as the capture kernel does, and ask the receiver for this host's dumps, by the host's name there."""
     tried = Login("unreachable", "it has no address")
     if host.which("ssh") is None:
         raise fail("There is no ssh on this host.", "Install openssh-client (Debian) or openssh-clients (Red Hat).")
     for address in server.addresses:
         words = ssh.options(host.path(key), " ".join(server.known_hosts), server.key_name, server.port, _TIMEOUT)
         to = ["ssh"] + words + [server.user + "@" + address]
-        tried = _ask(host, to + ["vmcore-kdump", "list"])
+        tried = _ask(host, to + ["vmcore-kdump", "list", "--host", name])
         if tried.result == "shell" and host.run(to + ["true"], timeout=6 * _TIMEOUT).rc != 0:
             tried = Login("refused", tried.said)  # nologin(8), or nothing but sftp
         if tried.result != "unreachable":

@@ -36,7 +36,7 @@ def decide(host: Any, params: Params) -> Plan:
     steps = _key_steps(host, params, key) + _pin_steps(host, params, server, wanted)
     if params["server_part"] == DONE and host.is_file(key + _NEXT):
         before, after = _shown(host, key), _shown(host, key + _NEXT)
-        steps.append(Step("replace " + key, lambda target: _replace(target, server, key), before, after))
+        steps.append(Step("replace " + key, lambda target: _replace(target, server, key, _name(params)), before, after))
     return Plan(steps)
 
 
@@ -57,12 +57,12 @@ def report(host: Any, params: Params) -> Dict[str, Any]:
     not_there_yet = params["_check"] and host.which("ssh") is None
     if params["state"] == "absent" or not_there_yet or (params["_new"] and params["server_part"] == LATER):
         return result
-    tried = login.attempt(host, server, key + _NEXT if host.is_file(key + _NEXT) else key)
+    tried = login.attempt(host, server, key + _NEXT if host.is_file(key + _NEXT) else key, name)
     problem = login.problem(tried, server)
     must = params["server_part"] == DONE or tried.result == "unreachable"
     if problem and must and tried.result != "shell" and not params["_check"]:
         raise KdumpError([problem])
-    if problem and (must or tried.result == "shell") and params["receiver"]:
+    if problem and (must or tried.result in ("shell", "refused")) and params["receiver"]:
         result["warnings"].append(str(problem))
     verified, restricted = tried.result in ("receiver", "shell"), tried.result == "receiver"
     settled = verified and restricted == params["receiver"] and len(keys) == 1
@@ -191,9 +191,9 @@ def _shown(host: Any, key: str) -> str:
     return authorized_keys.fingerprint(public) + "\n" if public else ""
 
 
-def _replace(host: Any, server: ssh.Server, key: str) -> None:
+def _replace(host: Any, server: ssh.Server, key: str, name: str) -> None:
     """Take the next key into use, if it logs in: until then the one before stays."""
-    tried = login.attempt(host, server, key + _NEXT)
+    tried = login.attempt(host, server, key + _NEXT, name)
     problem = login.problem(tried, server)
     if problem and tried.result != "shell":
         raise KdumpError([problem._replace(message=problem.message + " The key in use stays as it is.")])

@@ -53,6 +53,7 @@ class Intent(NamedTuple):
     name: str = ""
     target: str = ""  # the new name of rename; the text of status
     path: str = ""  # as the host named it
+    host: str = ""  # what list takes the key's host to be called
     deep: bool = False
     marker: str = ""
 
@@ -246,12 +247,14 @@ def _echo(words: List[str]) -> Optional[Intent]:
 def _list(words: List[str]) -> Optional[Intent]:
     if words[:2] != ["vmcore-kdump", "list"]:
         return None
-    rest = words[2:]
+    rest, host = words[2:], ""
+    if rest[:1] == ["--host"] and len(rest) > 1 and is_host(rest[1]):
+        rest, host = rest[2:], rest[1]
     deep = rest[:1] == ["--deep"]
     rest = rest[1:] if deep else rest
     if rest and (len(rest) != 2 or rest[0] != "--marker"):
         return None
-    return Intent("list", deep=deep, marker=rest[1] if rest else "")
+    return Intent("list", deep=deep, marker=rest[1] if rest else "", host=host)
 
 
 _FORMS: Tuple[Callable[[List[str]], Optional[Intent]], ...] = (

@@ -332,6 +332,18 @@ def test_a_key_and_a_line_that_others_have_made(world, ansible):
     assert world.read(PINS) == f"127.0.0.1 {world.host_key()}\n"  # an administrator's own pin does
 
 
+def test_a_copy_of_a_host_is_not_taken_for_the_original(world, ansible):
+    world.controller_knows(world.host_key())
+    assert play(world, ansible, propagate(password=PASSWORD))[0]["restricted"]
+    alone, helped = world.task(ansible, propagate(), propagate(password=PASSWORD), hosts=("db2",))[0]
+    for told in (alone, helped):
+        said = str(told.get("warnings")) + told["msg"]
+        assert told["failed"] and "db1" in said and "remove the key on the copy" in said, told
+    world.sh("rm /root/.ssh/kdump*")
+    own = world.task(ansible, propagate(password=PASSWORD), hosts=("db2",))[0][0]
+    assert own["restricted"] and len(world.authorized()) == 2, own
+
+
 # --- another key ---------------------------------------------------------------------------------------------------
 def test_a_key_is_replaced_when_the_next_one_has_logged_in(world, ansible):
     world.controller_knows(world.host_key())

@@ -181,6 +181,9 @@ def test_a_folder_that_is_to_be_new(server, folder):
 def test_hosts_do_not_see_each_other(server, folder):
     assert server.ssh("web1", QUOTED % folder, stdin=b"a secret").returncode == 0
     assert json.loads(server.ssh("web2", "vmcore-kdump list").stdout.decode()) == []
+    assert json.loads(server.ssh("web2", "vmcore-kdump list --host web2").stdout.decode()) == []
+    copied = server.ssh("web2", "vmcore-kdump list --host web1")  # web1 is a copy of web2, or its new name
+    assert copied.returncode == 1 and b"This key is the host web2's here" in copied.stderr
     assert server.ssh("web2", "mv '%s/vmcore-incomplete' '%s/vmcore.flat'" % (folder, folder)).returncode == 1
     assert server.ssh("web2", "mkdir", "-p", folder).returncode == 0  # its own of that name
     assert server.ssh("web2", QUOTED % folder, stdin=b"other").returncode == 0

@@ -235,7 +235,7 @@ class FakeHost(Host):
             self.asked.append(argv)
             if argv[-1] == "true":
                 return Result(argv, self.true, "", "")
-            given = self.answers[argv[-3].partition("@")[2]]
+            given = self.answers[argv[-5].partition("@")[2]]
             return Result(argv, *(given.pop(0) if isinstance(given, list) else given))
         if argv[0] == "ssh-keyscan":
             return Result(argv, 0, "# 192.0.2.1:22 SSH-2.0\n192.0.2.1 %s\n" % A, "")
@@ -254,24 +254,24 @@ TURNED_AWAY = (255, "", "kex_exchange_identification: Connection closed by remot
 
 def test_every_address_is_tried_with_the_options_of_the_capture(tmp_path):
     host = FakeHost(tmp_path, {"192.0.2.1": NO_ROUTE, "2001:db8::1": RECEIVER})
-    assert login.attempt(host, SERVER, "/root/.ssh/kdump").result == "receiver"
+    assert login.attempt(host, SERVER, "/root/.ssh/kdump", "db1").result == "receiver"
     options = ssh.options(host.path("/root/.ssh/kdump"), "/etc/ssh/ssh_known_hosts", "server", 22, 20)
-    assert host.asked[1] == ["ssh"] + options + ["kdump@2001:db8::1", "vmcore-kdump", "list"]
+    assert host.asked[1] == ["ssh"] + options + ["kdump@2001:db8::1", "vmcore-kdump", "list", "--host", "db1"]
 
 
 @pytest.mark.parametrize("true, result", [(0, "shell"), (1, "refused")])
 def test_an_account_without_a_shell_is_no_account_for_dumps(tmp_path, true, result):
     host = FakeHost(tmp_path, {"192.0.2.1": (1, "", "This account is currently not available.\n")})
     host.true = true
-    tried = login.attempt(host, SERVER, "/key")
+    tried = login.attempt(host, SERVER, "/key", "db1")
     assert tried.result == result and "not available" in tried.said
 
 
 def test_a_server_that_has_too_many_logins_at_once_is_asked_again(tmp_path):
     host = FakeHost(tmp_path, {"192.0.2.1": [TURNED_AWAY, TURNED_AWAY, RECEIVER]})
-    assert login.attempt(host, SERVER, "/key").result == "receiver" and host.waited == [1, 2]
+    assert login.attempt(host, SERVER, "/key", "db1").result == "receiver" and host.waited == [1, 2]
     host = FakeHost(tmp_path, {"192.0.2.1": [TURNED_AWAY] * 5, "2001:db8::1": NO_ROUTE})
-    assert login.attempt(host, SERVER, "/key").result == "unreachable" and host.waited == [1, 2, 4, 8]
+    assert login.attempt(host, SERVER, "/key", "db1").result == "unreachable" and host.waited == [1, 2, 4, 8]
 
 
 # --- the host --------------------------------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ CAPTURE = {
     "kexec-dmesg.log": ("umask 0077 && dd bs=512 of='%s/kexec-dmesg.log'" % D, Intent("write", F, "kexec-dmesg.log")),
     "capture.json": ("umask 0077 && dd bs=512 of='%s/capture-incomplete.json'" % D, Intent("write", F, "capture-incomplete.json")),
     "list": ("vmcore-kdump list", Intent("list")),
+    "list, of a host": ("vmcore-kdump list --host db-1.example", Intent("list", host="db-1.example")),
     "list, deep": (
         "vmcore-kdump list --deep --marker 'vmcore.kdump: crash test 1f'",
         Intent("list", deep=True, marker="vmcore.kdump: crash test 1f")),
@@ -117,7 +118,8 @@ TURNED = [
     "echo pwned kdump_test_id=1-1 > /var/crash/kdump-test-1-1/vmcore-creation.status", "echo fail kdump_test_id=1-1",
     "echo fail kdump_test_id=1-2 > /var/crash/kdump-test-1-1/vmcore-creation.status", "echo fail x > %s/vmcore-creation.status" % D,
     "echo fail kdump_test_id=1-1 > /var/crash/kdump-test-1-1/vmcore",
-    "vmcore-kdump", "vmcore-kdump retain", "vmcore-kdump list /", "vmcore-kdump list --marker", "vmcore-kdump list --host web2",
+    "vmcore-kdump", "vmcore-kdump retain", "vmcore-kdump list /", "vmcore-kdump list --marker",
+    "vmcore-kdump list --host", "vmcore-kdump list --host /", "vmcore-kdump list --deep --host web2",
     "vmcore-kdump list --marker a b", "vmcore-kdump list --marker a --deep", "vmcore-kdump list --root /",
     "", " ", "&&", ">", "'", "''", "=", "a" * 9000, "mkdir -p /" + "a" * 9000, "mkdir -p " + "/a" * 5000,
 ]  # fmt: skip
