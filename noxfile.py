@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The checks and the environments they run in; the Makefile says which run when. `nox --list` shows them."""
 
+import fcntl
 import os
 import pathlib
 import re
@@ -68,16 +69,19 @@ def environment(session, name, version, *requirements):
     Not nox's own: virtualenv no longer knows Python 3.6.
     """
     path = ROOT / ".nox" / name
-    made_of = path / "made-of"
     wanted = "\n".join((ROOT / word).read_text() if word.endswith(".txt") else word for word in requirements)
-    if not made_of.exists() or made_of.read_text() != wanted:
-        shutil.rmtree(path, ignore_errors=True)
-        session.run(needs(session, version), "-m", "venv", str(path), external=True)
-        install = [str(path / "bin" / "python"), "-m", "pip", "install", "-q"]
-        if version == "3.6":  # its own pip 18 takes the newest of everything, also what needs a newer Python
-            session.run(*install, "pip==21.3.1", external=True)
-        session.run(*install, *requirements, external=True)
-        made_of.write_text(wanted)
+    WORK.mkdir(exist_ok=True)
+    with open(WORK / f"{name}.lock", "w") as lock:  # `make test` runs sanity and integration beside each other
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made_of = path / "made-of"
+        if not made_of.exists() or made_of.read_text() != wanted:
+            shutil.rmtree(path, ignore_errors=True)
+            session.run(needs(session, version), "-m", "venv", str(path), external=True)
+            install = [str(path / "bin" / "python"), "-m", "pip", "install", "-q"]
+            if version == "3.6":  # its own pip 18 takes the newest of everything, also what needs a newer Python
+                session.run(*install, "pip==21.3.1", external=True)
+            session.run(*install, *requirements, external=True)
+            made_of.write_text(wanted)
     return path / "bin" / "python"
 
 

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What `make test` says at its end: each session with its seconds, and one line with the sum.
 
-python3 tests/summary.py REPORT JUNIT_DIRECTORY: nox's report, and the tests that pytest counted in its sessions. A
-session without such a count (lint, sanity) is one test.
+python3 tests/summary.py DIRECTORY NAME…: nox's reports, DIRECTORY/NAME.json, and beside them the tests that pytest counted
+in its sessions. A session without such a count (lint, sanity) is one test; a report that is missing is a failure.
 """
 
 import json
@@ -25,13 +25,19 @@ def counts(session, reports):
     return total - bad - skipped, max(bad, int(result != "success")), skipped
 
 
-def main(report, reports):
-    sums = [0, 0, 0]
-    for session in json.loads(pathlib.Path(report).read_text())["sessions"]:
-        found = counts(session, pathlib.Path(reports))
-        sums = [before + more for before, more in zip(sums, found, strict=True)]
-        name = session["signatures"][0]
-        print(f"{name:28} {session['result']:8} {session['duration']:6.0f} s  {found[0]} passed, {found[1]} failed")
+def main(directory, *names):
+    directory, sums = pathlib.Path(directory), [0, 0, 0]
+    for name in names:
+        report = directory / f"{name}.json"
+        if not report.exists():
+            print(f"{name:28} ended without a report")
+            sums[1] += 1
+            continue
+        for session in json.loads(report.read_text())["sessions"]:
+            found = counts(session, directory)
+            sums = [before + more for before, more in zip(sums, found, strict=True)]
+            what, seconds = session["signatures"][0], session["duration"]
+            print(f"{what:28} {session['result']:8} {seconds:6.0f} s  {found[0]} passed, {found[1]} failed")
     print("{} passed, {} failed, {} skipped".format(*sums))
     return 1 if sums[1] else 0
 
