@@ -154,6 +154,7 @@ def test_absent_leaves_nothing_behind(armed, fresh):
     assert armed.info()["readiness"] == "armed"
 
 
+@long
 def test_a_host_without_busybox_is_armed(armed):
     """So it stays: the crashes that follow are captured without busybox."""
     armed.ssh("apt-get --quiet --yes purge busybox")

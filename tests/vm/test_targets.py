@@ -32,7 +32,7 @@ def server(new_host):
     """The dump server, made by role server. Its sshd on the segment is not the one that the lab comes in by."""
     one = new_host(SERVER, **TABLE["guests"]["server"])
     one.ssh(RESOURCES.joinpath("server.sh").read_text())
-    variables = {"kdump_server_hosts": SERVER, **TABLE["server_variables"]}
+    variables = {"kdump_server_hosts": SERVER, **(TABLE["server_variables"] if ALL else {})}  # packages: minutes
     one.ansible.playbook("vmcore.kdump.server", "-e", json.dumps(variables), ANSIBLE_PIPELINING="true")
     return one
 
