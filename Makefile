@@ -1,5 +1,6 @@
 # The commands of vmcore.kdump; `make help` says what each does.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 NOX := .venv/bin/nox --reuse-existing-virtualenvs --sessions
 
 .PHONY: help check test checks integration test-all demo build clean
@@ -7,8 +8,8 @@ NOX := .venv/bin/nox --reuse-existing-virtualenvs --sessions
 help:
 	@echo "make demo    arm a virtual machine, crash it, verify its vmcore (as root, on a Debian-family machine)"
 	@echo "make check   lint and unit tests: the quick inner loop"
-	@echo "make test    every check there is, crashing virtual machines included (as root)"
-	@echo "make test-all  the same, and the longest tests on virtual machines"
+	@echo "make test    every check but the longest, crashing virtual machines included (as root)"
+	@echo "make test-all  all of them"
 	@echo "make build   the collection's tarball"
 	@echo "make clean   remove what these commands made here"
 

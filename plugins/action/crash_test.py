@@ -74,12 +74,11 @@ class ActionModule(ActionBase):
         before = self._host_part("observe")
         self._check(before)
         seen = self._look("")  # whoever cannot look at the target now, cannot afterwards
+        known = {"readiness": before["readiness"], "reasons": before["reasons"]}
         if seen["waiting"]:
-            raise Failure(f"{self._name} is not crashed: {' '.join(seen['waiting'])}", readiness=before["readiness"],
-                          reasons=before["reasons"])  # fmt: skip
+            raise Failure(f"{self._name} is not crashed: {' '.join(seen['waiting'])}", **known)
         if self._task.check_mode:
-            return {"changed": True, "msg": f"Would crash {self._name} and wait {args['timeout']} s for it.",
-                    "readiness": before["readiness"], "reasons": before["reasons"]}  # fmt: skip
+            return {"changed": True, "msg": f"Would crash {self._name} and wait {args['timeout']} s for it.", **known}
         self._give_up_the_dead()
         marker = f"vmcore.kdump: crash test {secrets.token_hex(8)}"
         try:

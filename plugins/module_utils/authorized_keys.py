@@ -10,7 +10,7 @@ import shlex
 from typing import Iterable, Iterator, List, NamedTuple, Optional
 
 from .problems import fail, shown
-from .receiver_commands import is_host
+from .receiver_commands import ONE_KEY_EACH, is_host
 
 MARK = "vmcore.kdump"  # a comment that begins with it says who wrote the line
 # Options that only narrow down who may use a key, and when: an administrator's own are kept.
@@ -94,9 +94,7 @@ def check_owner(text: str, name: str, keys: List[str]) -> None:
             raise fail(
                 "The key %s of the host %s is that of the host %s on the dump server already." % (
                     fingerprint(line.key), name, shown(owner)),
-                "If one is a copy of the other, remove the key on the copy and run again: it gets one of its own. If the host "
-                "has a new name, take the old one away first (vmcore.kdump.authorized_key with the old name, state absent).",
-                "public_keys", line.key,
+                ONE_KEY_EACH, "public_keys", line.key,
             )  # fmt: skip
 
 

@@ -219,8 +219,7 @@ def _list(session: Session, intent: receiver_commands.Intent) -> str:
         raise fail(
             "This key is the host %s's here, and its dumps go into that one's directory: %s has to have its own."
             % (session.host, intent.host),
-            "If one is a copy of the other, remove the key on the copy and run again. If the host has a new name, take the old "
-            "one away first (vmcore.kdump.authorized_key with the old name, state absent).",
+            receiver_commands.ONE_KEY_EACH,
         )
     text = _listed(session.inbox.path, intent.deep, intent.marker)
     session.wire.write(text.encode("utf-8", "replace") + b"\n")

@@ -118,6 +118,13 @@ def is_file(name: str) -> bool:
     return name in FINAL or name == STATUS or any(name in names for names in FINAL.values())
 
 
+# The way out where two names share a key.
+ONE_KEY_EACH = (
+    "If one is a copy of the other, remove the key on the copy and run again: it gets one of its own. If the host "
+    "has a new name, take the old one away first (vmcore.kdump.authorized_key with the old name, state absent)."
+)
+
+
 def is_host(name: str) -> bool:
     """Whether a name may be that of a host, and so of its directory."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", name) is not None
