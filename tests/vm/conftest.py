@@ -17,6 +17,14 @@ from lab import collection, guest, panic  # noqa: E402
 from lab.common import LabError  # noqa: E402
 
 ARMING_SECONDS = 180
+ALL = os.environ.get("VMCORE_KDUMP_ALL") == "yes"
+
+
+def pytest_collection_modifyitems(items):
+    """Tests marked `long` are for `make test-all`."""
+    for item in items:
+        if item.get_closest_marker("long") and not ALL:
+            item.add_marker(pytest.mark.skip(reason="`make test-all` runs it"))
 
 
 class Host:
@@ -83,6 +91,12 @@ class Host:
 
 
 @pytest.fixture(scope="session")
+def everything():
+    """Whether the tests marked `long` run, too."""
+    return ALL
+
+
+@pytest.fixture(scope="session")
 def programs():
     """Where this Python's ansible-playbook and molecule are."""
     directory = pathlib.Path(sys.prefix) / "bin"
@@ -104,6 +118,7 @@ def installed(programs, tmp_path_factory):
 def new_host(request, installed):
     """Makes fresh guests, which are taken away after the module's tests.
 
+    Without the tests marked `long` nobody has a share: it wants memory that others can map, which is slower.
     VMCORE_KDUMP_KEEP_GUEST=yes neither makes them fresh nor takes them away, for work on a single test.
     """
     keep = os.environ.get("VMCORE_KDUMP_KEEP_GUEST") == "yes"
@@ -114,7 +129,7 @@ def new_host(request, installed):
         if not keep:
             guest.down(name)
         suite = os.environ.get("VMCORE_KDUMP_SUITE", "trixie")
-        one = guest.up(name, suite, memory, cpus, list(disks), 0, cards=list(cards), share=share)
+        one = guest.up(name, suite, memory, cpus, list(disks), 0, cards=list(cards), share=share and ALL)
         made.append(one)
         inventory.write_text(guest.inventory(made))
         return Host(installed._replace(inventory=inventory), name)

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A Debian host with kdump-tools, handed to the native engine and back: each test goes on where the one before ended."""
 
-import os
-
 import pytest
 
 GUEST = "vm-engines"
@@ -12,7 +10,7 @@ KDUMP_TOOLS, NATIVE = "kdump-tools", "native"
 UNITS = {KDUMP_TOOLS: "kdump-tools.service", NATIVE: "vmcore-kdump.service"}
 CRASHKERNEL = "192M"  # kdump-tools starts the whole host in it
 
-pytestmark = pytest.mark.skipif(os.environ.get("VMCORE_KDUMP_ALL") != "yes", reason="`make test-all` runs it")
+pytestmark = pytest.mark.long
 
 
 def converge(host, engine, **variables):

@@ -5,7 +5,6 @@
 A reboot takes a minute under emulation, so they are few: a crash reboots, and so does a power cut.
 """
 
-import os
 import time
 
 import pytest
@@ -25,9 +24,6 @@ VOLATILE = (
     "/tmp/",
     "/root/",
 )
-
-# Together they take a quarter of an hour under emulation.
-long = pytest.mark.skipif(os.environ.get("VMCORE_KDUMP_ALL") != "yes", reason="`make test-all` runs it")
 
 
 def snapshot(host):
@@ -103,10 +99,10 @@ AFTER_KILLS = {"failure_action": "halt"}
 @pytest.mark.parametrize(
     "module, delay",
     [
-        pytest.param("conf", 0.3, marks=long),
+        pytest.param("conf", 0.3, marks=pytest.mark.long),
         ("crashkernel", 1.0),
         ("initramfs", 1.5),
-        pytest.param("kexec", 0.5, marks=long),
+        pytest.param("kexec", 0.5, marks=pytest.mark.long),
     ],
 )
 def test_kill_9_during_a_converge_leaves_nothing_half_written(stripped, lab_error, monkeypatch, module, delay):
@@ -154,7 +150,7 @@ def test_absent_leaves_nothing_behind(armed, fresh):
     assert armed.info()["readiness"] == "armed"
 
 
-@long
+@pytest.mark.long
 def test_a_host_without_busybox_is_armed(armed):
     """So it stays: the crashes that follow are captured without busybox."""
     armed.ssh("apt-get --quiet --yes purge busybox")
@@ -163,7 +159,7 @@ def test_a_host_without_busybox_is_armed(armed):
     assert not armed.ssh("command -v busybox || true")
 
 
-@long
+@pytest.mark.long
 def test_a_host_without_busybox_delivers_a_vmcore_to_its_root(armed):
     assert armed.crash()["verdict"] == "complete"
 
@@ -187,7 +183,7 @@ def test_a_new_kernel_is_armed_for_after_a_power_cut_during_an_image_build(armed
     assert armed.ssh("systemctl is-failed vmcore-kdump.service", check=False) == "active"
 
 
-@long  # the other kinds of target are in test_targets.py
+@pytest.mark.long  # the other kinds of target are in test_targets.py
 def test_a_vmcore_arrives_on_btrfs_on_md_raid1(armed):
     armed.ssh("DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes install btrfs-progs mdadm")
     armed.ssh(
@@ -203,6 +199,6 @@ def test_a_vmcore_arrives_on_btrfs_on_md_raid1(armed):
     assert (dump["verdict"], dump["problems"]) == ("complete", [])
 
 
-@long
+@pytest.mark.long
 def test_after_all_this_a_converge_changes_nothing(armed):
     assert changed(armed.converge()) == []

@@ -11,7 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.skipif(os.environ.get("VMCORE_KDUMP_ALL") != "yes", reason="`make test-all` runs it")
+@pytest.mark.long
 @pytest.mark.parametrize("scenario", ["default", "ssh"])
 def test_molecule(programs, scenario):
     environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}

@@ -6,7 +6,6 @@ A client guest, and a server guest made by role server. Each test stands by itse
 """
 
 import json
-import os
 import pathlib
 
 import pytest
@@ -20,19 +19,20 @@ RESOURCES = pathlib.Path(__file__).resolve().parents[2] / "molecule/resources"
 TABLE = yaml.safe_load((RESOURCES / "vars/targets.yml").read_text())
 FAULTS = yaml.safe_load((RESOURCES / "vars/faults.yml").read_text())["faults"]
 ARRIVED = "/srv/vmcore-kdump"
-ALL = os.environ.get("VMCORE_KDUMP_ALL") == "yes"
-# virtiofs wants memory that others can map, which is slower.
-HARDWARE = {**TABLE["guests"]["client"], "share": ALL}
+HARDWARE = TABLE["guests"]["client"]
 
-long = pytest.mark.skipif(not ALL, reason="`make test-all` runs it")
+
+def rows(table):
+    """The names of a table's rows; those that not every run crashes are `long`."""
+    return [pytest.param(name, marks=() if row.get("every_run") else pytest.mark.long) for name, row in table.items()]
 
 
 @pytest.fixture(scope="module")
-def server(new_host):
+def server(new_host, everything):
     """The dump server, made by role server. Its sshd on the segment is not the one that the lab comes in by."""
     one = new_host(SERVER, **TABLE["guests"]["server"])
     one.ssh(RESOURCES.joinpath("server.sh").read_text())
-    variables = {"kdump_server_hosts": SERVER, **(TABLE["server_variables"] if ALL else {})}  # packages: minutes
+    variables = {"kdump_server_hosts": SERVER, **(TABLE["server_variables"] if everything else {})}  # packages: minutes
     one.ansible.playbook("vmcore.kdump.server", "-e", json.dumps(variables), ANSIBLE_PIPELINING="true")
     return one
 
@@ -50,9 +50,7 @@ def arrived(server):
     return set(server.ssh(f"find {ARRIVED} -name vmcore -o -name vmcore.flat").splitlines())
 
 
-@pytest.mark.parametrize(
-    "target", [pytest.param(name, marks=() if row.get("every_run") else long) for name, row in TABLE["targets"].items()]
-)
+@pytest.mark.parametrize("target", rows(TABLE["targets"]))
 def test_a_vmcore_arrives_by(host, server, target, record_property):
     arm(host, server, target)
     lands_there = TABLE["targets"][target].get("server")
@@ -71,7 +69,7 @@ def test_a_vmcore_arrives_by(host, server, target, record_property):
         assert new[0] in [dump["path"] for dump in listed]
 
 
-@long
+@pytest.mark.long
 def test_a_rotated_host_key_is_repaired_by_the_next_converge(host, server):
     arm(host, server, "ssh")
     server.ssh("rotate-host-key")
@@ -80,9 +78,7 @@ def test_a_rotated_host_key_is_repaired_by_the_next_converge(host, server):
     assert host.crash()["verdict"] == "complete"
 
 
-@pytest.mark.parametrize(
-    "fault", [pytest.param(name, marks=() if row.get("every_run") else long) for name, row in FAULTS.items()]
-)
+@pytest.mark.parametrize("fault", rows(FAULTS))
 def test_a_failure_is_never_silent(host, server, fault):
     row = FAULTS[fault]
     machines = {"client": host, "server": server}
