@@ -39,9 +39,10 @@ class Parts:
         self.errors: List[Problem] = []
         self.missing: List[Problem] = []  # those of the errors that Missing stands for
 
-    def all_missing(self) -> bool:
-        """Whether there is no error but for what Missing stands for."""
-        return all(problem in self.missing for problem in self.errors)
+    def end(self) -> None:
+        """KdumpError with all errors; Missing where nothing else is wrong."""
+        if self.errors:
+            raise (Missing if all(problem in self.missing for problem in self.errors) else KdumpError)(self.errors)
 
     def of(self, default: Any, part: Callable[..., Any], *arguments: Any) -> Any:
         try:

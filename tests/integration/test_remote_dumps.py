@@ -146,10 +146,8 @@ def test_a_path_that_leads_out_of_the_file_system_is_not_followed(tmp_path, loop
 
 @pytest.mark.skipif(not IS_ROOT, reason="mounts")
 def test_a_look_that_takes_too_long_ends():
-    started = time.monotonic()
     with pytest.raises(OSError, match="did not end"):
-        Host().apart(lambda: time.sleep(60), 0.5)
-    assert time.monotonic() - started < 10
+        Host().apart(lambda: time.sleep(3600), 0.5)
     with pytest.raises(OSError, match="ValueError: no"):
         Host().apart(fail, 30)
     with pytest.raises(FileNotFoundError, match="/no/such"):

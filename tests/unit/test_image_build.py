@@ -400,6 +400,17 @@ def test_the_cluster_is_told_by_addresses(machine, way, monkeypatch):
     assert b"fat\n" in files["etc/kdump/modules"] and found["kind"] == "filesystem"
 
 
+def test_a_cluster_node_whose_name_is_not_resolved_now_has_the_address_of_the_newest_image(machine, way, monkeypatch):
+    known = {"node": ["10.0.0.3"], "10.0.0.4": ["10.0.0.4"]}
+    monkeypatch.setattr(machine.host, "resolve", lambda name: known.get(name, []))
+    machine.write("/usr/libexec/fence_kdump_send", machine.host.read("/usr/bin/mount"), 0o755)
+    manifest, _files = built(machine, FENCE)
+    del known["node"]
+    assert build.wanted_digest(machine.host, RELEASE, conf_of(FENCE), {}) == manifest.digest
+    with pytest.raises(KdumpError, match="The cluster node other has no address"):
+        build.wanted_digest(machine.host, RELEASE, conf_of(FENCE.replace("node ", "node other ")), {})
+
+
 def test_a_cluster_that_cannot_be_told_is_refused(machine, way):
     assert "Install the package fence-agents-kdump" in message(machine, FENCE)
     machine.write("/usr/sbin/fence_kdump_send", machine.host.read("/usr/bin/mount"), 0o755)

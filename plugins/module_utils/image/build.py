@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from .. import layout
 from ..plan import Plan, Step
-from ..problems import KdumpError, Missing, Problem
+from ..problems import KdumpError, Missing, Parts, Problem
 from . import collector, contents, cpio, kernel, kmod, parts, plan_file, storage, store, target
 
 FORMAT = 2  # of the digest: a change here builds every image anew
@@ -130,30 +130,35 @@ class _Targets(NamedTuple):
 
 def observe(host: Any, release: str, conf: Any, settings: Mapping[str, str]) -> Recipe:
     """Everything that goes into the image, hashed. KdumpError with all that is wrong."""
-    problems = parts.Problems()
-    problems.found.extend(conf.problems)
-    kernel_path = problems.of(kernel.find_kernel, host, release, settings.get("KDUMP_BOOTDIR", ""))
-    problems.found.extend(kernel.check_config(host, release))
-    modules = problems.of(kmod.Modules, host, release)
-    targets = problems.of(_targets, host, conf, settings)
-    fence = problems.of(parts.fence_of, host, conf, settings)
+    problems = Parts()
+    problems.errors += conf.problems
+    kernel_path = problems.of(None, kernel.find_kernel, host, release, settings.get("KDUMP_BOOTDIR", ""))
+    problems.errors += kernel.check_config(host, release)
+    modules = problems.of(None, kmod.Modules, host, release)
+    resolving = store.Remembering(host)
+    targets = problems.of(None, _targets, resolving, conf, settings)
+    fence = problems.of(None, parts.fence_of, resolving, conf, settings)
     content = contents.Contents(host)
     tools = contents.Tools(host, content)
     kind = targets.named["dump"].kind if targets else "filesystem"
-    collecting = problems.of(parts.add_tools, host, conf, kind, content, tools)
-    problems.of(parts.add_hooks, host, conf, content, tools)
-    starters = problems.of(_add_targets, targets, fence, content, tools) if targets else []
+    collecting = problems.of(None, parts.add_tools, host, conf, kind, content, tools)
+    problems.of(None, parts.add_hooks, host, conf, content, tools)
+    starters = problems.of([], _add_targets, targets, fence, content, tools) if targets else []
     warnings = list(targets.warnings) if targets else []
     if modules is not None:
-        problems.of(kmod.require, modules, conf.get("extra_modules").split(), "extra_modules in kdump.conf")
+        problems.of(None, kmod.require, modules, conf.get("extra_modules").split(), "extra_modules in kdump.conf")
     if modules is not None and targets:
-        warnings += problems.of(_add_modules, host, modules, conf, targets, fence, content) or []
-    problems.end(tools.missing)
+        warnings += problems.of([], _add_modules, host, modules, conf, targets, fence, content)
+    problems.of(None, tools.end)
+    problems.end()
     content.text("etc/kdump/plan", _plan(release, conf, collecting, targets, fence, content, tools, starters))
     inputs = sorted(content.inputs.values())
     kernel_sha256 = contents.sha256_of(host, kernel_path)
     digest = _digest(release, kernel_sha256, inputs)
-    return Recipe(release, kernel_path, kernel_sha256, digest, targets.named["dump"], inputs, warnings)
+    dump = targets.named["dump"]
+    if resolving.addresses:
+        dump = dump._replace(manifest=dict(dump.manifest, addresses=resolving.addresses))
+    return Recipe(release, kernel_path, kernel_sha256, digest, dump, inputs, warnings)
 
 
 def _digest(release: str, kernel_sha256: str, inputs: List[contents.Input]) -> str:
@@ -163,11 +168,11 @@ def _digest(release: str, kernel_sha256: str, inputs: List[contents.Input]) -> s
 
 def _targets(host: Any, conf: Any, settings: Mapping[str, str]) -> _Targets:
     """The dump target; the root file system for dump_to_rootfs; the file system of this host that reports go to."""
-    problems = parts.Problems()
-    dump = problems.of(target.of_conf, host, conf, dict(settings))
+    problems = Parts()
+    dump = problems.of(None, target.of_conf, host, conf, dict(settings))
     root = None
     if conf.get("failure_action") == "dump_to_rootfs":
-        root = problems.of(target.of_root, host, conf.get("path"), dict(settings))
+        root = problems.of(None, target.of_root, host, conf.get("path"), dict(settings))
     problems.end()
     named = {"dump": dump}
     if root is not None:

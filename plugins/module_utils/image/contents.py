@@ -8,7 +8,7 @@ import stat
 import zlib
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
-from ..problems import KdumpError, Problem, fail
+from ..problems import KdumpError, Missing, Problem, fail
 from . import cpio, elf, kmod
 
 MODULES = "usr/lib/kdump/"
@@ -175,7 +175,7 @@ class Tools:
     def __init__(self, host: Any, contents: Contents) -> None:
         self._host = host
         self._contents = contents
-        self.missing: List[Problem] = []
+        self._missing: Dict[str, Problem] = {}  # by the program
         self.busybox = host.which("busybox") or ""
         self.applets: List[str] = []
         self.standalone = False  # its shell runs its own applets, whatever PATH says (Debian's busybox-static)
@@ -193,17 +193,21 @@ class Tools:
             return
         path = self._host.which(name)
         if path is None:
-            self.missing.append(
-                Problem(
-                    "The program %s is not on this host, and the capture image needs it." % name,
-                    "Install the package %s." % (package or "that holds it"),
-                    value=name,
-                )
+            missing = Problem(
+                "The program %s is not on this host, and the capture image needs it." % name,
+                "Install the package %s." % (package or "that holds it"),
+                value=name,
             )
+            self._missing.setdefault(name, missing)
             return
         if own and self.busybox:
             self._contents.forget_link("usr/bin/" + name, "/" + place(self.busybox))
         self._contents.program(path)
+
+    def end(self) -> None:
+        """Missing, with all programs that this host lacks."""
+        if self._missing:
+            raise Missing(list(self._missing.values()))
 
     def add_all_applets(self) -> None:
         """Everything that busybox can do, for scripts and people."""

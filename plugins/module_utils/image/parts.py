@@ -5,39 +5,15 @@
 Each function puts its part into the contents and raises KdumpError with everything that is wrong with it.
 """
 
-from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, List, Mapping, NamedTuple, Optional
 
-from ..problems import KdumpError, Missing, Problem, fail
+from ..problems import KdumpError, Parts, Problem, fail
 from . import collector, contents, firmware, init, kmod, network, target
 
 _FOLDERS = ("pre.d", "post.d", "emergency.d")
 HOOKS = ("kdump_pre", "kdump_post", "kdump_emergency")
 # Where kdump-utils looks for it (kdump-lib-initramfs.sh), and where Debian's fence-agents has it.
 _FENCE = ("/usr/libexec/fence_kdump_send", "/usr/sbin/fence_kdump_send", "/usr/lib/fence-agents/fence_kdump_send")
-
-
-class Problems:
-    """Runs each part of the observation, so that one that fails does not hide the others' problems."""
-
-    def __init__(self) -> None:
-        self.found: List[Problem] = []
-        self.missing: List[Problem] = []  # what earlier steps of a play would have brought
-
-    def of(self, part: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return part(*arguments)
-        except KdumpError as error:
-            into = self.missing if isinstance(error, Missing) else self.found
-            into.extend(problem for problem in error.problems if problem not in into)
-            return None
-
-    def end(self, missing: Sequence[Problem] = ()) -> None:
-        """KdumpError with everything, Missing where nothing else is wrong."""
-        missing = self.missing + [problem for problem in missing if problem not in self.missing]
-        if self.found:
-            raise KdumpError(self.found + missing)
-        if missing:
-            raise Missing(missing)
 
 
 def add_tools(
@@ -71,7 +47,7 @@ def add_tools(
 
 def add_hooks(host: Any, conf: Any, content: contents.Contents, tools: contents.Tools) -> None:
     """The administrator's own scripts and programs, with what runs them."""
-    problems = Problems()
+    problems = Parts()
     paths = [(name, conf.get(name)) for name in HOOKS if conf.get(name)]
     for folder in _FOLDERS:
         names = [name for name in host.listdir("/etc/kdump/" + folder) if not name.startswith(".")]  # as a shell's `*`
@@ -79,7 +55,7 @@ def add_hooks(host: Any, conf: Any, content: contents.Contents, tools: contents.
     for name in conf.get("extra_bins").split():
         paths.append(("extra_bins", name))
     for option, path in paths:
-        problems.of(contents.hook, host, content, path, option)
+        problems.of(None, contents.hook, host, content, path, option)
     if paths or conf.get("failure_action") == "shell":
         tools.add_all_applets()
     problems.end()
@@ -159,8 +135,8 @@ def fence_of(host: Any, conf: Any, settings: Mapping[str, str]) -> Optional[Fenc
             "fence_kdump_nodes",
             " ".join(nodes),
         )
-    problems = Problems()
-    ways = [problems.of(_way_to, host, node, network.wants_dhcp(dict(settings))) for node in nodes]
+    problems = Parts()
+    ways = [problems.of(None, _way_to, host, node, network.wants_dhcp(dict(settings))) for node in nodes]
     problems.end()
     words = [program, conf.get("fence_kdump_args")] + [way.address for way in ways]
     return Fence(program, " ".join(" ".join(words).split()), ways)

@@ -39,8 +39,27 @@ def _read_manifest(host: Any, path: str) -> Any:
     return json.loads(host.read(_manifest_path(path), _MAX_MANIFEST).decode())
 
 
-def addresses(host: Any, name: str) -> List[str]:
-    """Those that a server's name had when the newest image for it was built, for as long as it cannot be resolved."""
+class Remembering:
+    """The host, whose resolver answers as it did for the newest image while it knows nothing of a name.
+
+    An image holds numbers: where no name server can be asked, all else that it is made of is still to be compared.
+    """
+
+    def __init__(self, host: Any) -> None:
+        self._host = host
+        self.addresses: Dict[str, List[str]] = {}  # of each name that was asked for
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host, name)
+
+    def resolve(self, name: str) -> List[str]:
+        if name not in self.addresses:
+            self.addresses[name] = self._host.resolve(name) or _addresses(self._host, name)
+        return self.addresses[name]
+
+
+def _addresses(host: Any, name: str) -> List[str]:
+    """Those of a server's name in the newest image that has any."""
     for path in sorted(images(host), key=lambda path: _written_at(host, path), reverse=True):
         try:
             return [str(address) for address in _read_manifest(host, path)["target"]["addresses"][name]]

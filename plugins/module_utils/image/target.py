@@ -10,8 +10,8 @@ import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from .. import conf_directives, conf_dracut, mounts, ssh
-from ..problems import KdumpError, Missing, Parts, Problem, fail, shown
-from . import contents, elf, network, nfs, raw, storage, store
+from ..problems import Parts, Problem, fail, shown
+from . import contents, elf, network, nfs, raw, storage
 
 # What use_target sets in /etc/kdump/plan, in this order; "" for what a kind does not have.
 VARIABLES = (
@@ -58,28 +58,8 @@ class Target(NamedTuple):
     system_id: str = ""  # as in storage.Storage
 
 
-class _Remembering:
-    """The host, whose resolver answers as it did for the newest image while it knows nothing of a name.
-
-    An image holds numbers: where no name server can be asked, all else that it is made of is still to be compared.
-    """
-
-    def __init__(self, host: Any) -> None:
-        self._host = host
-        self.addresses: Dict[str, List[str]] = {}  # of each name that was asked for
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._host, name)
-
-    def resolve(self, name: str) -> List[str]:
-        if name not in self.addresses:
-            self.addresses[name] = self._host.resolve(name) or store.addresses(self._host, name)
-        return self.addresses[name]
-
-
 def of_conf(host: Any, conf: Any, settings: Dict[str, str]) -> Target:
     """The target of a kdump.conf; `settings` are those of /etc/sysconfig/kdump. KdumpError with all that is wrong."""
-    host = _Remembering(host)
     kind, location, path = conf.target.kind, conf.target.location, conf.get("path")
     dracut = conf_dracut.judge(conf.get("dracut_args"))
     parts = Parts()
@@ -100,10 +80,9 @@ def of_conf(host: Any, conf: Any, settings: Dict[str, str]) -> Target:
         found = _of_ssh(host, conf, dhcp, parts)
     else:
         found = parts.of(None, _of_storage, host, kind, location, path)
-    if found is None or parts.errors:
-        raise (Missing if parts.all_missing() else KdumpError)(parts.errors)
-    manifest = dict(found.manifest, addresses=host.addresses) if host.addresses else found.manifest
-    return found._replace(aliases=found.aliases + dracut.drivers, manifest=manifest)
+    parts.end()
+    assert found is not None  # for mypy
+    return found._replace(aliases=found.aliases + dracut.drivers)
 
 
 def of_root(host: Any, path: str, settings: Optional[Dict[str, str]] = None) -> Target:
