@@ -38,19 +38,21 @@ grep -q 1 /sys/kernel/kexec_crash_loaded
 
 
 @contextlib.contextmanager
-def machines(table: Dict) -> Iterator[collection.Ansible]:
-    """A client and a dump server, and the collection installed for them."""
+def machines(table: Dict, with_server: bool) -> Iterator[collection.Ansible]:
+    """A client and a dump server, if there is to be one, and the collection installed for them."""
     programs = pathlib.Path(sys.executable).parent
     with tempfile.TemporaryDirectory(prefix="vmcore-kdump-benchmark-") as name:
         scratch = pathlib.Path(name)
         ansible = collection.Ansible(programs, collection.install(programs, scratch), scratch / "inventory.yml")
         try:
-            server = guest.up(SERVER, "trixie", port=0, **table["guests"]["server"])
-            client = guest.up(CLIENT, "trixie", port=0, **table["guests"]["client"])
-            ansible.inventory.write_text(guest.inventory([client, server]), encoding="utf-8")
-            variables = {"kdump_server_hosts": SERVER, **table["server_variables"]}
-            guest.ssh(server, (RESOURCES / "server.sh").read_text(encoding="utf-8"))
-            ansible.playbook("vmcore.kdump.server", "-e", json.dumps(variables), **PIPELINING)
+            made = [guest.up(CLIENT, "trixie", port=0, **table["guests"]["client"])]
+            if with_server:
+                made.append(guest.up(SERVER, "trixie", port=0, **table["guests"]["server"]))
+            ansible.inventory.write_text(guest.inventory(made), encoding="utf-8")
+            if with_server:
+                guest.ssh(made[1], (RESOURCES / "server.sh").read_text(encoding="utf-8"))
+                variables = {"kdump_server_hosts": SERVER, **table["server_variables"]}
+                ansible.playbook("vmcore.kdump.server", "-e", json.dumps(variables), **PIPELINING)
             yield ansible
         finally:
             guest.down(CLIENT)
@@ -124,11 +126,12 @@ def main() -> None:
     unknown = set(args.targets) - set(table["targets"])
     if unknown:
         parser.error(f"no such target: {', '.join(sorted(unknown))}; there are: {', '.join(table['targets'])}")
-    with machines(table) as ansible:
+    targets = args.targets or list(table["targets"])
+    with machines(table, any(table["targets"][target].get("server") for target in targets)) as ansible:
         print(
             "| target | panic to restart, seconds | capture image, bytes | smallest that captures |\n|---|---|---|---|"
         )
-        for target in args.targets or table["targets"]:
+        for target in targets:
             try:
                 figures = measure(ansible, table, target, args.first)
             except LabError as error:  # the other rows can still be measured

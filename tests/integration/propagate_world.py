@@ -77,7 +77,7 @@ class World:
         # Without a fork it is the process that is ended later, and not nsenter alone.
         argv = [*self.enter[:-1], "--no-fork", "--", "/usr/sbin/sshd", "-D", "-e", *options]
         self.sshd = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        for dummy in range(200):
+        for dummy in range(1200):
             if self.sh("ss -Hltn sport = 22").strip():
                 return
             time.sleep(0.05)

@@ -70,7 +70,7 @@ class SshServer:
         self._wait()
 
     def _wait(self):
-        for dummy in range(200):
+        for dummy in range(1200):
             if self.process.poll() is not None:
                 break
             with contextlib.suppress(OSError):

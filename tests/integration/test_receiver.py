@@ -230,7 +230,7 @@ def test_a_host_that_dies_in_the_middle_leaves_an_incomplete_dump_and_nothing_el
     ssh = subprocess.Popen(argv, stdin=subprocess.PIPE)
     ssh.stdin.write(b"x" * (1 << 20))
     ssh.stdin.flush()
-    for dummy in range(200):
+    for dummy in range(1200):
         if server.files(folder=name_of(folder)).get("vmcore-incomplete"):
             break
         time.sleep(0.05)
@@ -249,7 +249,7 @@ def test_a_fifth_connection_of_a_host_waits_its_turn(server, folder):
         for number in range(4)
         if server.ssh("web1", "mkdir", "-p", "%s-%d" % (folder, number)).returncode == 0
     ]
-    for dummy in range(200):
+    for dummy in range(1200):
         if all(
             (server.root / "web1" / ("%s-%d" % (name_of(folder), number)) / "vmcore-incomplete").exists()
             for number in range(4)

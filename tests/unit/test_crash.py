@@ -31,7 +31,7 @@ def run(host, phase, **values):
     return crash.run(host, {"engine": "native", "host_part": part})
 
 
-def wait_for(host, path, seconds=10):
+def wait_for(host, path, seconds=60):
     end = time.time() + seconds
     while not host.read(path) and time.time() < end:
         time.sleep(0.05)
