@@ -32,7 +32,7 @@ LOAD_INTO = """set -e
 systemctl start vmcore-kdump.service # what it does at boot is done
 systemctl stop vmcore-kdump.service
 echo %d > /sys/kernel/kexec_crash_size
-systemctl start vmcore-kdump.service || { journalctl -q -o cat -n 3 -u vmcore-kdump.service >&2; exit 1; }
+systemctl start vmcore-kdump.service || { journalctl -q -o cat -n 3 _SYSTEMD_UNIT=vmcore-kdump.service >&2; exit 1; }
 grep -q 1 /sys/kernel/kexec_crash_loaded
 """
 
