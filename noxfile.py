@@ -38,7 +38,8 @@ def interpreter(version):
 FOUND = {version: interpreter(version) for version in MODULE_PYTHONS}
 PYTHONS = {version: path for version, path in FOUND.items() if path}
 NEWEST = list(PYTHONS)[-1]
-CORES = {"2.16": (OLDEST_CORE, "3.11"), "newest": (NEWEST_CORE, NEWEST)}
+# The requirement, its own Python, and that of the hosts.
+CORES = {"2.16": (OLDEST_CORE, "3.11", "3.6"), "newest": (NEWEST_CORE, NEWEST, NEWEST)}
 
 
 def needs(session, version):
@@ -145,7 +146,7 @@ def unit(session, version):
 @nox.parametrize("core", list(CORES))
 def sanity(session, core):
     """ansible-test sanity, with nothing ignored, by the oldest ansible-core that is supported and by the newest."""
-    requirement, version = CORES[core]
+    requirement, version, hosts = CORES[core]
     python = environment(session, f"core-{core}", version, requirement, "pytest", "-r", "requirements.txt")
     target = tree(session, f"sanity-{core}")
     # ansible-test downloads get-pip.py from where not everybody gets, unless it finds it there.
@@ -167,7 +168,7 @@ def sanity(session, core):
         # Its own requirements come from PyPI into environments of its own.
         argv = [str(python.parent / "ansible-test"), "sanity", "--requirements", "--color", "no", *SANITY_SKIPPED]
         # Importing on each Python is what takes its time: of the oldest core the oldest Python, of the newest the newest.
-        runs = [["--skip-test", "import"], ["--test", "import", "--python", "3.6" if core == "2.16" else NEWEST]]
+        runs = [["--skip-test", "import"], ["--test", "import", "--python", hosts]]
         for more in [session.posargs] if ALL or session.posargs else runs:
             session.run(*argv, *more, env=env, external=True)
 
@@ -180,12 +181,11 @@ SANITY_SKIPPED = ["--skip-test", "pslint"]
 @nox.parametrize("core", list(CORES))
 def integration(session, core):
     """The installed tarball's modules, run by a real ansible-playbook; those of 2.16 under Python 3.6."""
-    requirement, version = CORES[core]
+    requirement, version, hosts = CORES[core]
     python = environment(session, f"core-{core}", version, requirement, "pytest", "-r", "requirements.txt")
-    target = PYTHONS["3.6"] if core == "2.16" else PYTHONS[NEWEST]
     env = {
         "PATH": str(python.parent) + os.pathsep + os.environ["PATH"],
-        "KDUMP_TARGET_PYTHON": target,
+        "KDUMP_TARGET_PYTHON": PYTHONS[hosts],
         "KDUMP_WORK": str(WORK / f"integration-{core}"),
     }
     left_out = [f"--ignore-glob=*/{name}" for name in LEFT_OUT[core]]

@@ -136,6 +136,7 @@ def main() -> None:
                 figures = measure(ansible, table, target, args.first)
             except LabError as error:  # the other rows can still be measured
                 say(f"{target}: {error}")
+                guest.wait_for_reboot(guest.find(CLIENT), "")  # it may be on its way
                 figures = {}
             print(line(target, figures), flush=True)
 

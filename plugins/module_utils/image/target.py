@@ -65,7 +65,7 @@ def of_conf(host: Any, conf: Any, settings: Dict[str, str]) -> Target:
     parts = Parts()
     parts.errors += dracut.problems
     dhcp = network.wants_dhcp(settings)
-    found: Optional[Target] = None
+    found: Any = None
     if kind == "path":
         found = parts.of(None, _of_path, host, location, dhcp)
     elif kind == "mount":
@@ -81,8 +81,8 @@ def of_conf(host: Any, conf: Any, settings: Dict[str, str]) -> Target:
     else:
         found = parts.of(None, _of_storage, host, kind, location, path)
     parts.end()
-    assert found is not None  # for mypy
-    return found._replace(aliases=found.aliases + dracut.drivers)
+    dump: Target = found._replace(aliases=found.aliases + dracut.drivers)
+    return dump
 
 
 def of_root(host: Any, path: str, settings: Optional[Dict[str, str]] = None) -> Target:
