@@ -123,7 +123,7 @@ def lint(session):
         ["ruff", "check", *PACKAGE],
         ["ruff", "format", "--check", *PACKAGE],
         ["vermin", "--quiet", "-t=3.6-", "--no-tips", "--violations", "plugins/modules", "plugins/module_utils"],
-        ["mypy", "--no-error-summary", "-p", "plugins.module_utils", "-p", "lab"],
+        ["mypy", "--no-error-summary", "-p", "plugins.module_utils", "-p", "lab", "-p", "tests", "-p", "benchmarks"],
         ["antsibull-changelog", "lint"],
         ["ansible-lint"],
         env={"ANSIBLE_COLLECTIONS_PATH": collections},

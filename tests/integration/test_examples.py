@@ -16,7 +16,7 @@ KEYS = ("type", "elements", "choices", "required", "default", "aliases")
 def constants(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)]
-    return {node.targets[0].id: node.value.value for node in found}
+    return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in found}
 
 
 def spec(options):

@@ -58,8 +58,14 @@ def server(tmp_path):
 
 
 @pytest.fixture
-def image(server, tmp_path, monkeypatch):
-    """The image's directory and the options of its ssh."""
+def root(tmp_path):
+    """The image's directory."""
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def image(server, root, tmp_path, monkeypatch):
+    """Runs the image's ssh with the words, as the capture kernel does."""
     config = tmp_path / "config"
     known = server.folder / "known_hosts"
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(known)], check=True, stderr=subprocess.DEVNULL)
@@ -72,8 +78,7 @@ def image(server, tmp_path, monkeypatch):
     content = contents.Contents(host)
     tools = contents.Tools(host, content)
     parts.add_target(found, content, tools)
-    assert tools.missing == []
-    root = tmp_path / "root"
+    tools.end()
     lay_out(host, content, root)
     environment = {"LD_LIBRARY_PATH": ":".join(content.library_folders), "PATH": "/usr/sbin:/usr/bin"}
     argv = ["/usr/bin/ssh", *plan_file.ssh_options(found).split(), server.address()]
@@ -88,7 +93,6 @@ def image(server, tmp_path, monkeypatch):
             check=False,
         )
 
-    ssh.root = root
     return ssh
 
 
@@ -99,8 +103,8 @@ def test_it_logs_in_and_hands_over_a_stream(image, tmp_path):
     assert into.read_bytes() == b"m" * 1_000_000 and into.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_server_with_another_key_gets_nothing(image, tmp_path):
-    known = image.root / "etc/kdump/ssh/known_hosts"
+def test_a_server_with_another_key_gets_nothing(image, root, tmp_path):
+    known = root / "etc/kdump/ssh/known_hosts"
     other = (tmp_path / "server/key-host.pub").read_text().split()[1]
     name, kind, key = known.read_text().split()
     assert name.startswith("|1|") and key != other

@@ -56,7 +56,7 @@ EXAMPLES = {
 
 def as_that_role_writes(variables, release):
     """kdump.conf on release 8, 9 … of Red Hat's distributions, as that role's template has it."""
-    values = {"kdump_path": "/var/crash", "kdump_system_action": "reboot", "kdump_auto_reset_crashkernel": True}
+    values: dict = {"kdump_path": "/var/crash", "kdump_system_action": "reboot", "kdump_auto_reset_crashkernel": True}
     values.update({name: value for name, value in variables.items() if value is not None})
     lines = ["#", "# Ansible managed", "#", "# system_role:kdump", ""]
     target = values.get("kdump_target")

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import subprocess
+from typing import Any, Dict
 
 import pytest
 
@@ -552,7 +553,7 @@ def test_a_roles_wishes_in_its_words(host, wanted, settings):
     assert sysconfig.edit(host.read_text(FILE), again, []) == host.read_text(FILE), "a second run changes nothing"
 
 
-REFUSED = {
+REFUSED: Dict[str, Dict[str, Any]] = {
     "raw": {"raw": "/dev/vdb"},
     "a file system": {"ext4": "UUID=1"},
     "virtiofs": {"virtiofs": "tag"},

@@ -43,7 +43,7 @@ def functions(path):
 def constant(path, name):
     """The text that a module gives to an upper-case name, None without one."""
     for node in ast.parse(path.read_text("utf-8")).body:
-        if isinstance(node, ast.Assign) and node.targets[0].id == name:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
             return ast.literal_eval(node.value)
     return None
 
