@@ -267,6 +267,7 @@ ELSEWHERE = {
 }
 
 
+@pytest.mark.long
 def test_sshd_that_looks_for_keys_elsewhere(world, ansible):
     config = "/etc/ssh/sshd_config.d/elsewhere.conf"
     try:
@@ -309,6 +310,7 @@ def test_the_receiver_of_the_role_server_is_taken_where_there_is_one(world, ansi
 
 
 # --- what was there before -----------------------------------------------------------------------------------------
+@pytest.mark.long
 def test_a_key_and_a_line_that_others_have_made(world, ansible):
     world.sh("ssh-keygen -q -t rsa -b 2048 -N '' -C root@db1 -f /root/.ssh/kdump")
     key = key_of(world)
@@ -332,6 +334,7 @@ def test_a_key_and_a_line_that_others_have_made(world, ansible):
     assert world.read(PINS) == f"127.0.0.1 {world.host_key()}\n"  # an administrator's own pin does
 
 
+@pytest.mark.long
 def test_a_copy_of_a_host_is_not_taken_for_the_original(world, ansible):
     world.controller_knows(world.host_key())
     assert play(world, ansible, propagate(password=PASSWORD))[0]["restricted"]
@@ -401,6 +404,7 @@ def test_a_host_that_goes_is_forgotten_on_both_sides(world, ansible):
 
 
 # --- servers that have little --------------------------------------------------------------------------------------
+@pytest.mark.long
 def test_a_server_without_python_gets_a_restricted_line_and_a_warning(world, ansible):
     programs = "sh awk cat cmp touch mkdir mv rm dd flock mktemp true"
     world.sh(f"mkdir -p /srv/bin; for name in {programs}; do ln -sf $(command -v $name) /srv/bin/; done")

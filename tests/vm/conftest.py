@@ -20,13 +20,6 @@ ARMING_SECONDS = 180
 ALL = os.environ.get("VMCORE_KDUMP_ALL") == "yes"
 
 
-def pytest_collection_modifyitems(items):
-    """Tests marked `long` are for `make test-all`."""
-    for item in items:
-        if item.get_closest_marker("long") and not ALL:
-            item.add_marker(pytest.mark.skip(reason="`make test-all` runs it"))
-
-
 class Host:
     """One guest and the collection installed for it."""
 
@@ -53,7 +46,7 @@ class Host:
 
     def converge(self, *argv, **variables):
         """Runs playbook kdump; returns what the callback `executed` wrote."""
-        variables = {"kdump_hosts": self.name, "kdump_reboot_ok": True, "kdump_crashkernel": "96M", **variables}
+        variables = {"kdump_hosts": self.name, "kdump_reboot_ok": True, "kdump_crashkernel": "128M", **variables}
         self.executed_file.unlink(missing_ok=True)
         self.ansible.playbook(
             "vmcore.kdump.kdump", "-e", json.dumps(variables), *argv,
@@ -114,30 +107,30 @@ def installed(programs, tmp_path_factory):
     return collection.Ansible(programs, collection.install(programs, scratch), scratch / "inventory.yml")
 
 
-@pytest.fixture(scope="module")
-def new_host(request, installed):
-    """Makes fresh guests, which are taken away after the module's tests.
+@pytest.fixture(scope="module" if ALL else "session")
+def new_host(installed):
+    """Makes fresh guests, and takes them away after the module's tests.
 
-    Without the tests marked `long` nobody has a share: it wants memory that others can map, which is slower.
+    Without the tests marked `long` a module goes on with the guest of the same name that another one left, which saves a
+    boot, the packages and a reboot; and nobody has a share: it wants memory that others can map, which is slower.
     VMCORE_KDUMP_KEEP_GUEST=yes neither makes them fresh nor takes them away, for work on a single test.
     """
     keep = os.environ.get("VMCORE_KDUMP_KEEP_GUEST") == "yes"
-    made = []
-    inventory = installed.inventory.with_name(f"{request.module.GUEST}.yml")  # all of them
+    made = {}
+    inventory = installed.inventory.with_name("guests.yml")  # all of them
 
     def make(name, memory=2048, cpus=2, disks=(), cards=(), share=False):
-        if not keep:
+        if name not in made and not keep:
             guest.down(name)
         suite = os.environ.get("VMCORE_KDUMP_SUITE", "trixie")
-        one = guest.up(name, suite, memory, cpus, list(disks), 0, cards=list(cards), share=share and ALL)
-        made.append(one)
-        inventory.write_text(guest.inventory(made))
+        made[name] = guest.up(name, suite, memory, cpus, list(disks), 0, cards=list(cards), share=share and ALL)
+        inventory.write_text(guest.inventory(list(made.values())))
         return Host(installed._replace(inventory=inventory), name)
 
     yield make
-    for one in made:
+    for name in made:
         if not keep:
-            guest.down(one.name)
+            guest.down(name)
 
 
 @pytest.fixture(scope="module")
