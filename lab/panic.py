@@ -16,6 +16,8 @@ PANIC_SECONDS = 300
 END_SECONDS = 600
 # How the console shows that a guest stays where it is: the kernel's own words, and those of the capture image.
 STAYS = {"halt": b"reboot: System halted", "shell": b"a shell for you"}
+# A kernel that starts. The second one after a panic is the guest's own again: libvirt's event of the reboot can get lost.
+STARTS = b"Linux version "
 
 
 class End(NamedTuple):
@@ -76,6 +78,8 @@ def wait_for_end(machine: guest.Guest, offset: int, event: subprocess.Popen) -> 
         for how, words in STAYS.items():
             if words in seen:
                 return how
+        if seen.count(STARTS) > 1:
+            return "reboot"
         time.sleep(0.2)
     return "nothing"
 

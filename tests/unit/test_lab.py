@@ -262,6 +262,8 @@ class Event:
         pytest.param(None, True, b"[ 12.3] reboot: System halted", "halt", id="it has halted"),
         pytest.param(None, True, b"kdump: [12.3] a shell for you; leave", "shell", id="it waits for somebody"),
         pytest.param(None, True, b"reboot: ", "nothing", id="it hangs"),
+        pytest.param(None, True, b"[ 0.0] Linux version 6.12\n", "nothing", id="it captures"),
+        pytest.param(None, True, b"[ 0.0] Linux version 6.12\n" * 2, "reboot", id="it restarts, and nobody says so"),
     ],
 )
 def test_how_a_guest_ends_after_a_panic(cache, monkeypatch, code, up, console, how):
