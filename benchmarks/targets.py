@@ -45,7 +45,8 @@ def machines(table: Dict, with_server: bool) -> Iterator[collection.Ansible]:
         scratch = pathlib.Path(name)
         ansible = collection.Ansible(programs, collection.install(programs, scratch), scratch / "inventory.yml")
         try:
-            made = [guest.up(CLIENT, "trixie", port=0, **table["guests"]["client"])]
+            client = {**table["guests"]["client"], **({} if with_server else {"cards": []})}
+            made = [guest.up(CLIENT, "trixie", port=0, **client)]
             if with_server:
                 made.append(guest.up(SERVER, "trixie", port=0, **table["guests"]["server"]))
             ansible.inventory.write_text(guest.inventory(made), encoding="utf-8")
