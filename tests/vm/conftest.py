@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from lab import collection, guest, panic  # noqa: E402
-from lab.common import LabError  # noqa: E402
+from lab.common import LabError, locked  # noqa: E402
 
 ARMING_SECONDS = 180
 ALL = os.environ.get("VMCORE_KDUMP_ALL") == "yes"
@@ -102,9 +102,10 @@ def programs():
 
 @pytest.fixture(scope="session")
 def installed(programs, tmp_path_factory):
-    """The collection, installed from its tarball."""
+    """The collection, installed from its tarball; for one run at a time, as the guests have fixed names and addresses."""
     scratch = tmp_path_factory.mktemp("collection")
-    return collection.Ansible(programs, collection.install(programs, scratch), scratch / "inventory.yml")
+    with locked("tests-vm", "another run of tests/vm to end"):
+        yield collection.Ansible(programs, collection.install(programs, scratch), scratch / "inventory.yml")
 
 
 @pytest.fixture(scope="module" if ALL else "session")
