@@ -171,7 +171,7 @@ def sanity(session, core):
         argv = [str(python.parent / "ansible-test"), "sanity", "--requirements", "--color", "no", *SANITY_SKIPPED]
         # Importing on each Python is what takes its time: of the oldest core the oldest Python, of the newest the newest.
         runs = [["--test", "import", "--python", hosts]]
-        if core == "newest":  # the other tests of the oldest find what its do
+        if core == "newest":  # what the other tests find with the oldest, they find with it, too
             runs.insert(0, ["--skip-test", "import"])
         for more in [session.posargs] if ALL or session.posargs else runs:
             session.run(*argv, *more, env=env, external=True)

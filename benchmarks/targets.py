@@ -45,6 +45,7 @@ def machines(table: Dict, with_server: bool) -> Iterator[collection.Ansible]:
         scratch = pathlib.Path(name)
         ansible = collection.Ansible(programs, collection.install(programs, scratch), scratch / "inventory.yml")
         try:
+            # Without a server its addresses on the segment are left to another client's rows.
             client = {**table["guests"]["client"], **({} if with_server else {"cards": []})}
             made = [guest.up(CLIENT, "trixie", port=0, **client)]
             if with_server:

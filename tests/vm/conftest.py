@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -18,6 +19,8 @@ from lab.common import LabError, locked  # noqa: E402
 
 ARMING_SECONDS = 180
 ALL = os.environ.get("VMCORE_KDUMP_ALL") == "yes"
+RESOURCES = ROOT / "molecule/resources"
+TABLE = yaml.safe_load((RESOURCES / "vars/targets.yml").read_text())
 
 
 class Host:

@@ -5,15 +5,13 @@
 A reboot takes a minute under emulation, so they are few: a crash reboots, and so does a power cut.
 """
 
-import pathlib
 import time
 
 import pytest
-import yaml
+from conftest import TABLE
 
-RESOURCES = pathlib.Path(__file__).resolve().parents[2] / "molecule/resources"
 GUEST = "vm-client"  # test_targets.py, which comes after, goes on with it
-HARDWARE = yaml.safe_load((RESOURCES / "vars/targets.yml").read_text())["guests"]["client"]
+HARDWARE = TABLE["guests"]["client"]
 CONF = "/etc/kdump.conf"
 SNAPSHOT = "find / -xdev -path /proc -prune -o -path /sys -prune -o -path /root/.ansible -prune -o -print; cat /boot/grub/grub.cfg"
 # What any use of a Debian host changes: logs, caches, the package manager's and systemd's own records.
@@ -112,6 +110,7 @@ AFTER_KILLS = {"failure_action": "halt"}
         pytest.param("initramfs", "sleep 1.5", marks=pytest.mark.long),
         pytest.param("kexec", "sleep 0.5", marks=pytest.mark.long),
     ],
+    ids=["conf", "crashkernel", "initramfs", "kexec"],
 )
 def test_kill_9_during_a_converge_leaves_nothing_half_written(absent, lab_error, monkeypatch, module, moment):
     """Each converge gets over what the kill before it left, up to a later module; the next test's goes to the end."""

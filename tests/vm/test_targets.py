@@ -6,17 +6,15 @@ A client guest, and a server guest made by role server. Each test stands by itse
 """
 
 import json
-import pathlib
 
 import pytest
 import yaml
+from conftest import RESOURCES, TABLE
 
 from lab import panic
 
 GUEST = "vm-client"
 SERVER = "vm-server"
-RESOURCES = pathlib.Path(__file__).resolve().parents[2] / "molecule/resources"
-TABLE = yaml.safe_load((RESOURCES / "vars/targets.yml").read_text())
 FAULTS = yaml.safe_load((RESOURCES / "vars/faults.yml").read_text())["faults"]
 ARRIVED = "/srv/vmcore-kdump"
 HARDWARE = TABLE["guests"]["client"]
