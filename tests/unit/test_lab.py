@@ -71,11 +71,14 @@ def test_choose_kernels(names, base, newer):
     assert recipe.choose_kernels([f"linux-image-{name}" for name in names]) == expected
 
 
-@pytest.mark.parametrize("accel, kind, cpu", [("kvm", "kvm", "host-passthrough"), ("tcg", "qemu", "maximum")])
-def test_domain(accel, kind, cpu):
+@pytest.mark.parametrize(
+    "accel, kind, cpu, translated", [("kvm", "kvm", "host-passthrough", None), ("tcg", "qemu", "maximum", "128")]
+)
+def test_domain(accel, kind, cpu, translated):
     domain = xml.etree.ElementTree.fromstring(guest.domain_xml(make_guest(accel=accel, disks=["1G", "2G"])))
     assert domain.get("type") == kind
     assert domain.find("cpu").get("mode") == cpu
+    assert domain.findtext("features/tcg/tb-cache") == translated
     assert [disk.find("target").get("dev") for disk in domain.iter("disk")] == ["vda", "vdb", "vdc"]
     assert (domain.findtext("on_crash"), domain.findtext("on_reboot")) == ("restart", "restart")
     arguments = [argument.get("value") for argument in domain.iter(QEMU + "arg")]
