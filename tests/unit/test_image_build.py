@@ -389,14 +389,15 @@ def test_the_hosts_own_mount_replaces_busyboxs_where_a_target_asks_for_it(machin
 FENCE = "fence_kdump_nodes node 10.0.0.4\nfence_kdump_args -p 7410 -f auto\n"
 
 
-def test_the_cluster_is_told_by_addresses(machine, way, monkeypatch):
+@pytest.mark.parametrize("program", ["/usr/libexec/fence_kdump_send", "/usr/libexec/fence-agents/fence_kdump_send"])
+def test_the_cluster_is_told_by_addresses(machine, way, monkeypatch, program):
     monkeypatch.setattr(machine.host, "resolve", lambda name: ["10.0.0.3"] if name == "node" else [name])
-    machine.write("/usr/libexec/fence_kdump_send", machine.host.read("/usr/bin/mount"), 0o755)
+    machine.write(program, machine.host.read("/usr/bin/mount"), 0o755)
     _manifest, files = built(machine, FENCE)
     found = settings_of(files, "dump")
-    assert found["fence"] == "/usr/libexec/fence_kdump_send -p 7410 -f auto 10.0.0.3 10.0.0.4"
+    assert found["fence"] == program + " -p 7410 -f auto 10.0.0.3 10.0.0.4"
     assert files["etc/kdump/network-fence"] == 2 * Way.text.encode() and "etc/kdump/network" not in files
-    assert {"usr/libexec/fence_kdump_send", "usr/bin/ip"} <= set(files)
+    assert {program[1:], "usr/bin/ip"} <= set(files)
     assert b"fat\n" in files["etc/kdump/modules"] and found["kind"] == "filesystem"
 
 
@@ -413,7 +414,7 @@ def test_a_cluster_node_whose_name_is_not_resolved_now_has_the_address_of_the_ne
 
 def test_a_cluster_that_cannot_be_told_is_refused(machine, way):
     assert "Install the package fence-agents-kdump" in message(machine, FENCE)
-    machine.write("/usr/sbin/fence_kdump_send", machine.host.read("/usr/bin/mount"), 0o755)
+    machine.write("/usr/libexec/fence_kdump_send", machine.host.read("/usr/bin/mount"), 0o755)
     assert "The cluster node 10.0.0.4 has no address" in message(machine, FENCE)
 
 

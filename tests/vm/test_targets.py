@@ -73,6 +73,21 @@ def test_a_vmcore_arrives_by(host, request, target, record_property):
 
 
 @pytest.mark.long
+def test_the_cluster_is_told_of_a_crash(host, server):
+    """By fence-agents' own programs; the dump itself stays on the host."""
+    for machine in (host, server):
+        machine.ssh("DEBIAN_FRONTEND=noninteractive apt-get -qq -y install fence-agents-kdump")
+    arm(host, "ext4 on a partition by UUID", kdump_conf={"fence_kdump_nodes": "192.0.2.1"})
+    server.ssh("systemd-run -q --unit cluster --remain-after-exit fence_kdump -v --nodename 192.0.2.2 --timeout 900")
+    state = "systemctl show --property SubState,ExecMainStatus cluster"
+    assert "SubState=running" in server.ssh(state)
+    assert host.crash()["verdict"] == "complete"
+    log = server.ssh("journalctl -q -o cat -u cluster")
+    assert {"SubState=exited", "ExecMainStatus=0"} <= set(server.ssh(state).splitlines()), log
+    assert "received valid message from '192.0.2.2'" in log
+
+
+@pytest.mark.long
 def test_a_rotated_host_key_is_repaired_by_the_next_converge(host, server):
     arm(host, "ssh")
     server.ssh("rotate-host-key")

@@ -12,8 +12,9 @@ from . import collector, contents, firmware, init, kmod, network, target
 
 _FOLDERS = ("pre.d", "post.d", "emergency.d")
 HOOKS = ("kdump_pre", "kdump_post", "kdump_emergency")
-# Where kdump-utils looks for it (kdump-lib-initramfs.sh), and where Debian's fence-agents has it.
-_FENCE = ("/usr/libexec/fence_kdump_send", "/usr/sbin/fence_kdump_send", "/usr/lib/fence-agents/fence_kdump_send")
+# Where kdump-utils looks for it (kdump-lib-initramfs.sh), and where Debian has it: bookworm in fence-agents 4.12.1-1, trixie
+# in fence-agents-kdump 4.16.0-3.
+_FENCE = ("/usr/libexec/fence_kdump_send", "/usr/libexec/fence-agents/fence_kdump_send")
 
 
 def add_tools(
@@ -131,7 +132,7 @@ def fence_of(host: Any, conf: Any, settings: Mapping[str, str]) -> Optional[Fenc
     if program is None:
         raise fail(
             "fence_kdump_nodes is set, and fence_kdump_send is not on this host (%s)." % ", ".join(_FENCE),
-            "Install the package fence-agents-kdump (Debian: fence-agents), or remove the line.",
+            "Install the package fence-agents-kdump (before Debian 13: fence-agents), or remove the line.",
             "fence_kdump_nodes",
             " ".join(nodes),
         )
