@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 import xml.sax.saxutils
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Dict, List, NamedTuple, Sequence, Set
 
 from . import cloud, image
 from .accel import accelerator, kvm_is_useless
@@ -269,19 +269,48 @@ def up(
 
 
 def start(guest: Guest) -> Guest:
-    """Boots a guest that is not running, once fewer than VMCORE_KDUMP_GUESTS others do, and waits for its ssh."""
+    """Boots a guest that is not running, once nothing `stands_in_its_way`, and waits for its ssh."""
     ensure_libvirt()
-    limit = int(os.environ.get("VMCORE_KDUMP_GUESTS", DEFAULT_GUESTS))
-    with locked("start", "another guest to be started or to end"):
-        if guest.domain not in running():
-            if len(running()) >= limit:
-                say(f"{', '.join(running())} run: waits for one to end (VMCORE_KDUMP_GUESTS={limit})")
-            while len(running()) >= limit:
-                time.sleep(2)
-            virsh("start", guest.domain)
+    said = ""
+    while True:
+        with locked("start", "another guest to be started"):
+            domains = running()
+            if guest.domain in domains:
+                break
+            limit = int(os.environ.get("VMCORE_KDUMP_GUESTS", DEFAULT_GUESTS))
+            reason = stands_in_its_way(guest, {name: cards_of(name) for name in domains}, limit)
+            if not reason:
+                virsh("start", guest.domain)
+                break
+        # Without the lock: who is waited for may first need another guest, to come to an end.
+        if reason != said:
+            say(f"{guest.name} waits: {reason}")
+            said = reason
+        time.sleep(2)
     with stage(f"boots guest {guest.name} ({guest.suite}, {guest.accel}) on 127.0.0.1:{guest.port}"):
         wait_for_ssh(guest)
     return guest
+
+
+def stands_in_its_way(guest: Guest, domains: Dict[str, Sequence[str]], limit: int) -> str:
+    """Why a guest cannot be started beside these domains with their cards: there are as many as may, or one has its address."""
+    if len(domains) >= limit:
+        return f"{', '.join(domains)} run (VMCORE_KDUMP_GUESTS={limit})"
+    for domain, cards in domains.items():
+        for address in sorted(addresses_of(guest.cards) & addresses_of(cards)):
+            return f"{domain} has its address {address}"
+    return ""
+
+
+def addresses_of(cards: Sequence[str]) -> Set[str]:
+    return {address for card in cards for address in card.split(",") if address}
+
+
+def cards_of(domain: str) -> Sequence[str]:
+    """The cards of a running guest; none of one that is just being taken away."""
+    with contextlib.suppress(LabError, OSError):
+        return find(domain.removeprefix(DOMAIN_PREFIX)).cards
+    return ()
 
 
 def power_cut(name: str) -> Guest:

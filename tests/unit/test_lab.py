@@ -86,6 +86,20 @@ def test_domain(accel, kind, cpu, translated):
     assert domain.find("devices/interface") is None, "no network but the forwarded port"
 
 
+@pytest.mark.parametrize(
+    "domains, reason",
+    [
+        ({}, ""),
+        ({"g2": ["192.0.2.1/24", ""]}, ""),
+        ({"g2": ["", "2001:db8::2/64"]}, "g2 has its address 2001:db8::2/64"),
+        ({"g2": [], "g3": []}, "g2, g3 run (VMCORE_KDUMP_GUESTS=2)"),
+    ],
+)
+def test_a_guest_waits_for_those_that_it_cannot_run_beside(domains, reason):
+    one = make_guest(cards=["192.0.2.2/24,2001:db8::2/64", ""])
+    assert guest.stands_in_its_way(one, domains, 2) == reason
+
+
 def test_cards_are_on_a_segment_that_no_packet_leaves():
     one = make_guest(cards=["192.0.2.1/24", ""])
     domain = xml.etree.ElementTree.fromstring(guest.domain_xml(one))
