@@ -167,6 +167,7 @@ def domain_xml(guest: Guest) -> str:
     <serial type='file'><source path={xml.sax.saxutils.quoteattr(str(guest.console))} append='on'/></serial>
     <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
     <memballoon model='none'/>
+    <watchdog model='i6300esb' action='reset'/>
   </devices>
   <qemu:commandline>
     <qemu:arg value='-netdev'/>

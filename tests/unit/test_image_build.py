@@ -22,6 +22,7 @@ from ansible_collections.vmcore.kdump.plugins.module_utils.image import (
     build,
     contents,
     kernel,
+    kmod,
     network,
     storage,
     store,
@@ -230,12 +231,28 @@ def test_a_watchdog_that_the_other_kernel_has_no_driver_for_is_no_obstacle(machi
     assert files["etc/kdump/modules"] == b"virtio_pci\nvirtio_blk\n"
 
 
+def test_a_watchdog_whose_driver_sysfs_does_not_name_is_stopped_by_the_driver_that_is_loaded(machine):
+    folder = "/lib/modules/" + RELEASE
+    listed = machine.host.read_text(folder + "/modules.dep")
+    for name in ("i6300esb", "other_wdt"):
+        path = "kernel/drivers/watchdog/%s.ko" % name
+        machine.write(folder + "/" + path, b"\x7fELF" + name.encode())
+        listed += path + ":\n"
+    machine.write(folder + "/modules.dep", listed)
+    for name in ("i6300esb", "fat"):
+        machine.write("/sys/module/%s/initstate" % name, "live\n")
+    machine.write("/sys/class/watchdog/watchdog0/state", "active\n")
+    _manifest, files = built(machine)
+    assert files["etc/kdump/modules"] == b"i6300esb\nvirtio_pci\nvirtio_blk\n"
+
+
 def test_the_watchdog_of_a_bmc_is_stopped_through_the_interface_to_it(machine):
+    modules = kmod.Modules(machine.host, RELEASE)
     for name in ("ipmi_si", "ipmi_devintf", "ipmi_watchdog"):
         machine.write("/sys/module/%s/initstate" % name, "live\n")
-    assert storage.watchdog_drivers(machine.host) == ["ipmi_si", "ipmi_watchdog"]
+    assert storage.watchdog_drivers(machine.host, modules) == ["ipmi_si", "ipmi_watchdog"]
     shutil.rmtree(machine.host.path("/sys/module/ipmi_watchdog"))
-    assert storage.watchdog_drivers(machine.host) == []
+    assert storage.watchdog_drivers(machine.host, modules) == []
 
 
 @pytest.mark.parametrize("system_id", ["", "node.example-1"])

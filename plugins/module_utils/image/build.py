@@ -238,7 +238,7 @@ def _add_modules(
         kmod.require(modules, sorted(set(needed)), why)
     late = targets.late + [found.network for found in targets.late if found.network is not None]
     loaded = parts.add_modules(
-        modules, conf.get("extra_modules").split(), storage.watchdog_drivers(host), parts.wanted_of([dump] + networks),
+        modules, conf.get("extra_modules").split(), storage.watchdog_drivers(host, modules), parts.wanted_of([dump] + networks),
         parts.wanted_of(late), content,
     )  # fmt: skip
     return parts.add_firmware(host, modules.release, loaded, content)

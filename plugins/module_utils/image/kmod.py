@@ -82,6 +82,10 @@ class Modules:
     def known(self, name: str) -> bool:
         return normal(name) in self._builtin or bool(self.find(name))
 
+    def below(self, folder: str) -> List[str]:
+        """The modules whose files are below a folder of the kernel's own, such as drivers/watchdog."""
+        return sorted(name for name, paths in self._depends.items() if paths[0].startswith("kernel/%s/" % folder))
+
     def matching(self, alias: str) -> List[str]:
         """The modules whose alias patterns match a modalias, in the order of modules.alias."""
         found: List[str] = []

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .. import mounts
 from ..problems import KdumpError, fail, shown
-from . import devices
+from . import devices, kmod
 
 # One driver mounts all three (CONFIG_EXT4_FS registers itself for ext3, and mounts ext2 when told the type ext4).
 _FILE_SYSTEMS = {"ext2": "ext4", "ext3": "ext4", "ext4": "ext4", "xfs": "xfs", "btrfs": "btrfs"}
@@ -285,14 +285,21 @@ def _joined(kind: str, words: List[str], given: str, more: Optional[List[str]] =
 
 
 # --- what others ask for -------------------------------------------------------------------------------------------
-def watchdog_drivers(host: Any) -> List[str]:
+def watchdog_drivers(host: Any, modules: kmod.Modules) -> List[str]:
     """Names and aliases of the modules that drive this machine's watchdogs, and of what those are on.
 
     A watchdog that runs goes on after the panic and would end the dump: its driver stops it when it is loaded, or the
     kernel feeds it from then on (watchdog_core.c, handle_boot_enabled).
     """
-    modules, aliases = drivers_of(host, [host.realpath(path) for path in host.glob("/sys/class/watchdog/*/device")])
-    return modules + aliases + _ipmi_watchdog(host)
+    names, aliases = drivers_of(host, [host.realpath(path) for path in host.glob("/sys/class/watchdog/*/device")])
+    return names + aliases + _nameless_watchdogs(host, modules) + _ipmi_watchdog(host)
+
+
+def _nameless_watchdogs(host: Any, modules: kmod.Modules) -> List[str]:
+    """Drivers that sysfs names for no watchdog: many set no parent (drivers/watchdog/i6300esb.c, that of virtual machines),
+    which leaves `device` out, and older ones are in no class. Those count that are loaded.
+    """
+    return [name for name in modules.below("drivers/watchdog") if host.exists("/sys/module/%s/initstate" % name)]
 
 
 def _ipmi_watchdog(host: Any) -> List[str]:
