@@ -73,6 +73,23 @@ def test_a_vmcore_arrives_by(host, request, target, record_property):
 
 
 @pytest.mark.long
+def test_a_watchdog_that_runs_does_not_end_the_dump(host):
+    """systemd feeds it until the panic; kdump_pre takes longer than it then waits, and it resets the machine."""
+    settings = "/etc/systemd/system.conf.d/watchdog.conf"
+    host.ssh(
+        "set -e\nmodprobe i6300esb\nmkdir -p /etc/systemd/system.conf.d\n"
+        f"printf '[Manager]\nRuntimeWatchdogSec=30\n' > {settings}\nsystemctl daemon-reexec\n"
+        "timeout 60 sh -c 'until grep -qx active /sys/class/watchdog/watchdog0/state; do sleep 1; done'\n"
+        "printf '#!/bin/sh\nsleep 60\n' > /usr/local/sbin/slow\nchmod 755 /usr/local/sbin/slow"
+    )
+    try:
+        arm(host, "ext4 on a partition by UUID", kdump_pre="/usr/local/sbin/slow")
+        assert host.crash()["verdict"] == "complete"
+    finally:
+        host.ssh(f"rm {settings} && systemctl daemon-reexec")
+
+
+@pytest.mark.long
 def test_the_cluster_is_told_of_a_crash(host, server):
     """By fence-agents' own programs; the dump itself stays on the host."""
     for machine in (host, server):
