@@ -226,6 +226,14 @@ class Machine:
         ))  # fmt: skip
         self.write(folder + "/modules.softdep", "softdep libcrc32c pre: crc32c crypto-crc32c\n")
 
+    def more_modules(self, *paths):
+        """Further modules, by their files' paths below the release's folder."""
+        folder = "/lib/modules/" + RELEASE
+        for path in paths:
+            self.write("%s/%s" % (folder, path), b"\x7fELF" + path.encode())
+        listed = self.host.read_text(folder + "/modules.dep") + "".join(path + ":\n" for path in paths)
+        self.write(folder + "/modules.dep", listed)
+
 
 def conf_of(text=""):
     return conf.parse(text)

@@ -232,13 +232,7 @@ def test_a_watchdog_that_the_other_kernel_has_no_driver_for_is_no_obstacle(machi
 
 
 def test_a_watchdog_whose_driver_sysfs_does_not_name_is_stopped_by_the_driver_that_is_loaded(machine):
-    folder = "/lib/modules/" + RELEASE
-    listed = machine.host.read_text(folder + "/modules.dep")
-    for name in ("i6300esb", "other_wdt"):
-        path = "kernel/drivers/watchdog/%s.ko" % name
-        machine.write(folder + "/" + path, b"\x7fELF" + name.encode())
-        listed += path + ":\n"
-    machine.write(folder + "/modules.dep", listed)
+    machine.more_modules("kernel/drivers/watchdog/i6300esb.ko", "kernel/drivers/watchdog/other_wdt.ko")
     for name in ("i6300esb", "fat"):
         machine.write("/sys/module/%s/initstate" % name, "live\n")
     machine.write("/sys/class/watchdog/watchdog0/state", "active\n")

@@ -716,11 +716,7 @@ def test_what_a_target_needs_of_the_host_is_in_its_image_in_place_of_busyboxs(tm
     machine = Machine(tmp_path).whole()
     machine.programs["ip"] = Network(machine)
     machine.write("/etc/hosts", "192.0.2.9 dumps\n")
-    listed = machine.host.read_text("/lib/modules/%s/modules.dep" % RELEASE)
-    for name in ("nfs", "nfsv4", "virtio_net"):
-        machine.write("/lib/modules/%s/kernel/%s.ko" % (RELEASE, name), b"\x7fELF" + name.encode())
-        listed += "kernel/%s.ko:\n" % name
-    machine.write("/lib/modules/%s/modules.dep" % RELEASE, listed)
+    machine.more_modules("kernel/nfs.ko", "kernel/nfsv4.ko", "kernel/virtio_net.ko")
     inputs = {item.name: item for item in build.observe(machine.host, RELEASE, conf_of("nfs dumps:/x\n"), {}).inputs}
     assert inputs["usr/bin/mount"].source == "/usr/bin/mount"
     assert inputs["usr/bin/umount"].data == b"/usr/bin/busybox"
