@@ -64,9 +64,8 @@ def machines(table: Dict, with_server: bool) -> Iterator[collection.Ansible]:
 def crash(ansible: collection.Ansible, table: Dict, target: str, megabytes: int) -> Dict[str, Any]:
     """Arms the client for a row and crashes it by playbook crash_test; the figures."""
     client, row = guest.find(CLIENT), table["targets"][target]
-    guest.ssh(
-        client, "set -e\nrm -f /etc/kdump.conf\nexport DEBIAN_FRONTEND=noninteractive\n" + row.get("prepare", "true")
-    )
+    forget = f"set -e\nrm -f {' '.join(table['forgotten'])}\nexport DEBIAN_FRONTEND=noninteractive\n"
+    guest.ssh(client, forget + row.get("prepare", "true"))
     variables = {**table["all_rows"], **row["variables"], "kdump_crashkernel": f"{megabytes}M", "server": SERVER}
     ansible.playbook("vmcore.kdump.kdump", "-e", json.dumps({**variables, "kdump_hosts": CLIENT}), **PIPELINING)
     words = f"kdump_hosts={CLIENT} kdump_crash_test=true"

@@ -14,7 +14,7 @@ from .conf import Conf, Target
 from .conf_collector import COMPRESSIONS, flags, program
 from .conf_directives import FILE_SYSTEMS, TARGETS
 from .image.raw import RAW_IN_USE, use_of
-from .mounts import FstabEntry, Mount, device_path, holding, parse_fstab, parse_mountinfo
+from .mounts import FstabEntry, Mount, await_answer, device_path, holding, parse_fstab, parse_mountinfo
 from .problems import KdumpError, Parts, Problem, shown
 
 # What kdump can mount in the capture kernel: dump_fs() in kdump.sh.
@@ -60,12 +60,18 @@ def warn_host(host: Any, conf: Conf) -> List[Problem]:
 
 
 def dump_directory(host: Any, conf: Conf) -> Optional[str]:
-    """Where dumps appear on the running host, as an absolute path; None for a target that is not mounted here."""
-    if conf.target.kind == "path":
-        return conf.target.location
-    conf = conf._replace(target=as_directive(conf.target))
-    mount = _mount_of(host, conf, _tables(host).mounts) if conf.target.kind in _DUMPABLE else None
-    return mount.point.rstrip("/") + conf.get("path") if mount else None
+    """Where dumps appear on the running host, as an absolute path; None for a target that is not mounted here.
+
+    KdumpError where it does not answer.
+    """
+    directory: Optional[str] = conf.target.location
+    if conf.target.kind != "path":
+        conf = conf._replace(target=as_directive(conf.target))
+        mount = _mount_of(host, conf, _tables(host).mounts) if conf.target.kind in _DUMPABLE else None
+        directory = mount.point.rstrip("/") + conf.get("path") if mount else None
+    if directory is not None:
+        await_answer(host, directory)
+    return directory
 
 
 def as_directive(target: Target) -> Target:
@@ -150,6 +156,7 @@ def _probed_type(host: Any, conf: Conf) -> str:
 
 def _path_problems(host: Any, path: str, tables: _Tables) -> Iterator[Problem]:
     try:
+        await_answer(host, path)
         directory = host.realpath(path)
         mount = holding(tables.mounts, directory)
     except KdumpError as error:
@@ -168,6 +175,11 @@ def _path_problems(host: Any, path: str, tables: _Tables) -> Iterator[Problem]:
 
 
 def _directory_problems(host: Any, option: str, mount: Mount, directory: str) -> Iterator[Problem]:
+    try:
+        await_answer(host, directory)
+    except KdumpError as error:
+        yield from error.problems
+        return
     if host.is_dir(directory):
         return
     parent = directory

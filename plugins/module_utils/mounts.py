@@ -8,7 +8,7 @@ Sources: show_mountinfo() in fs/proc_namespace.c; fstab(5). Lines that do not ha
 import re
 from typing import Any, List, NamedTuple, Optional
 
-from .problems import fail
+from .problems import fail, shown
 
 _ESCAPE = re.compile(r"\\([0-3][0-7]{2})")
 
@@ -103,8 +103,32 @@ def table_of(host: Any) -> List[Mount]:
     return parse_mountinfo(host.read_text("/proc/self/mountinfo"))
 
 
+_OF_SERVERS = ("nfs", "nfs4", "autofs")
+_ANSWER = 15  # seconds
+
+
+def await_answer(host: Any, path: str) -> None:
+    """KdumpError where a path leads to an NFS server that does not answer.
+
+    Whoever touches such a path waits in the kernel, on a hard mount without end. A process of its own may, and is killed:
+    NFS waits are killable (nfs_wait_bit_killable(), fs/nfs/inode.c).
+    """
+    mounts = parse_mountinfo(host.read_text("/proc/self/mountinfo", ""))
+    remote = [mount for mount in mounts if mount.fstype in _OF_SERVERS]
+    if not remote or host.answers(path, _ANSWER):
+        return
+    mount = next((mount for mount in reversed(remote) if is_below(path, mount.point)), None)
+    on = " on %s" % shown(mount.source) if mount else ""
+    raise fail(
+        "%s%s does not answer: nothing came from its server for %d seconds." % (shown(path), on, _ANSWER),
+        "Bring the server back, or take the mount away (umount -f, or umount -l, with its mount point).",
+        value=path,
+    )
+
+
 def place_of(host: Any, path: str) -> Place:
     """Where a dump path lies; KdumpError where it would lie on something that is not mounted now."""
+    await_answer(host, path)
     host.listdir(path)  # what an automount would mount there shall be among the mounts
     real = host.realpath(path)
     mount = holding(table_of(host), real)
@@ -114,6 +138,7 @@ def place_of(host: Any, path: str) -> Place:
 
 def place_on(host: Any, mount: Mount, path: str) -> Place:
     """The same where the mount is known, whatever is mounted over it."""
+    await_answer(host, path)
     real = host.realpath(path)
     if not is_below(real, mount.point):
         raise fail(

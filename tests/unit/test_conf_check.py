@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import conf_state
+from ansible_collections.vmcore.kdump.plugins.module_utils import conf_state, mounts
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host, Kernel
 from ansible_collections.vmcore.kdump.plugins.module_utils.conf import NEW_FILE, parse
@@ -233,6 +233,37 @@ DIRECTORIES = {
 @pytest.mark.parametrize("text, directory", list(DIRECTORIES.values()), ids=list(DIRECTORIES))
 def test_dump_directory(host, text, directory):
     assert dump_directory(host, parse(text)) == directory
+
+
+def is_gone(host, monkeypatch):
+    """Who touches what is below /net would wait for ever."""
+    resolve, run = host.path, host.run
+
+    def path(name):
+        assert not name.startswith("/net")
+        return resolve(name)
+
+    def program(argv, **options):
+        gone = argv[:3] == ["stat", "-f", "--"] and argv[3].startswith(host.root + "/net")
+        return Result(argv, -1, "", "", True) if gone else run(argv, **options)
+
+    monkeypatch.setattr(host, "path", path)
+    monkeypatch.setattr(host, "run", program)
+
+
+@pytest.mark.parametrize("text", ["path /net/dump", "nfs server:/export"])
+def test_a_server_that_does_not_answer_is_told_and_left_alone(host, monkeypatch, text):
+    is_gone(host, monkeypatch)
+    (problem,) = check_host(host, parse(text))
+    assert "on server:/export does not answer" in problem.message and "umount" in problem.hint
+    with pytest.raises(KdumpError) as error:
+        dump_directory(host, parse(text))
+    assert error.value.problems == [problem]
+    with pytest.raises(KdumpError):
+        mounts.place_of(host, "/net/dump")
+    with pytest.raises(KdumpError):
+        mounts.place_on(host, mounts.table_of(host)[0], "/net/dump")
+    assert check_host(host, parse("")) == []
 
 
 def test_too_little_space_is_a_warning(host):

@@ -2,9 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 import pytest
 
+from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
+from ansible_collections.vmcore.kdump.plugins.module_utils._host.host import Host
 from ansible_collections.vmcore.kdump.plugins.module_utils.mounts import (
     FstabEntry,
     Mount,
+    await_answer,
     holding,
     parse_fstab,
     parse_mountinfo,
@@ -71,6 +74,24 @@ def test_broken_lines_are_left_out(text):
 def test_a_loop_of_parents_ends():
     loop = "1 1 8:1 / / rw - ext4 a rw\n2 3 8:1 / / rw - ext4 b rw\n3 2 8:1 / / rw - ext4 c rw\n"
     assert holding(parse_mountinfo(loop), "/a").source == "a"
+
+
+def test_without_a_server_nobody_is_asked(tmp_path):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    table = tmp_path / "proc/self/mountinfo"
+    table.write_text("\n".join(line for line in MOUNTINFO.splitlines() if "/net" not in line))
+    asked = []
+    await_answer(Host(str(tmp_path), lambda argv, **options: asked.append(argv)), "/var/crash")
+    assert asked == []
+    table.write_text(MOUNTINFO)
+    host = Host(str(tmp_path))
+    for path in ("/var/crash", "/net/x"):  # nothing need be there
+        await_answer(host, path)
+    host = Host(str(tmp_path), lambda argv, **options: Result(argv, -1, "", "", options["timeout"] > 0))
+    with pytest.raises(KdumpError, match="/net/x on 10.0.0.1:/export does not answer"):
+        await_answer(host, "/net/x")
+    with pytest.raises(KdumpError, match="/a/link does not answer"):
+        await_answer(host, "/a/link")
 
 
 def test_fstab():

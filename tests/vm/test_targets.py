@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Every kind of dump target, crashed for real; and what goes wrong there. The tables are molecule/resources/vars.
 
-A client guest, and a server guest made by role server. Each test stands by itself: kdump.conf is removed before it.
+A client guest, and a server guest made by role server. Each test stands by itself: the configuration is removed before it.
 """
 
 import json
@@ -43,7 +43,8 @@ def server_for(request, target):
 def arm(host, target, **variables):
     """Converges the client to a row of targets.yml."""
     row = TABLE["targets"][target]
-    host.ssh("set -e\nrm -f /etc/kdump.conf\nexport DEBIAN_FRONTEND=noninteractive\n" + row.get("prepare", "true"))
+    forget = f"set -e\nrm -f {' '.join(TABLE['forgotten'])}\nexport DEBIAN_FRONTEND=noninteractive\n"
+    host.ssh(forget + row.get("prepare", "true"))
     variables = {**TABLE["all_rows"], **row.get("variables", {}), **variables}
     return host.converge(server=SERVER, **variables)  # which fails where the host is left unprotected
 
@@ -70,6 +71,39 @@ def test_a_vmcore_arrives_by(host, request, target, record_property):
         assert [(dump["verdict"], dump["problems"]) for dump in dumps] == [("complete", [])]
         listed = server.module("vmcore_info", paths=[ARRIVED], server=True)["vmcores"]
         assert new[0] in [dump["path"] for dump in listed]
+
+
+ADDED = r"""set -e
+hook() {
+    printf '#!/bin/sh\n%s\n' "$2" > "$1"
+    chmod 755 "$1"
+}
+mkdir -p /etc/kdump/pre.d /etc/kdump/post.d
+hook /usr/local/sbin/pre 'echo "told: pre, $(findmnt -n -o FSTYPE /proc), $(grep -c ^dummy /proc/modules)"; cat /proc/cmdline'
+hook /etc/kdump/pre.d/10 'echo "told: pre.d"; exit 1'
+hook /etc/kdump/post.d/10 'echo "told: post.d $1"'
+hook /usr/local/sbin/post 'echo "told: post $1"'
+"""
+
+
+@pytest.mark.long
+def test_what_an_administrator_adds_is_there_in_the_crash(host):
+    """Hooks and what they are told, a program with its libraries, a module, the command line; then a poweroff."""
+    host.ssh(ADDED)
+    arm(
+        host, "ext4 on a partition by UUID", kdump_pre="/usr/local/sbin/pre", kdump_post="/usr/local/sbin/post",
+        kdump_extra_bins=["/usr/bin/findmnt"], kdump_extra_modules=["dummy"], kdump_final_action="poweroff",
+        kdump_cmdline_append="irqpoll nr_cpus=1 reset_devices added=1", kdump_cmdline_remove=["panic"],
+    )  # fmt: skip
+    end = panic.crash_and_return(host.guest)
+    host.ssh("rm /etc/kdump/pre.d/10 /etc/kdump/post.d/10")
+    assert end.how == "poweroff"
+    lines = [line.rpartition("told: ")[2].strip() for line in end.console.splitlines() if "told: " in line]
+    assert lines == ["pre, proc, 1", "pre.d", "post.d 0", "post 0"]
+    arguments = [line.split() for line in end.console.splitlines() if "added=1" in line]
+    assert not [word for words in arguments for word in words if word.startswith("panic=")]
+    whole = [dump for dump in host.info(remote=True)["vmcores"] if dump["verdict"] == "complete"]
+    assert len(whole) == 1, "the file system is made anew for each row"
 
 
 @pytest.mark.long
@@ -102,6 +136,21 @@ def test_the_cluster_is_told_of_a_crash(host, server):
     log = server.ssh("journalctl -q -o cat -u cluster")
     assert {"SubState=exited", "ExecMainStatus=0"} <= set(server.ssh(state).splitlines()), log
     assert "received valid message from '192.0.2.2'" in log
+
+
+@pytest.mark.long
+def test_info_says_that_an_nfs_server_does_not_answer(host, server):
+    """The mount is a hard one: whoever looks below it waits until the server is back."""
+    arm(host, "path below an NFS mount")
+    server.ssh("systemctl stop nfs-server")
+    try:
+        state = host.info()
+    finally:
+        server.ssh("systemctl start nfs-server")
+    assert state["readiness"] == "unprotected"
+    told = [reason["message"] for reason in state["reasons"]]
+    assert any(message.startswith("/mnt/dumps/below on dumps.example.org:") for message in told), told
+    assert host.info()["readiness"] != "unprotected"
 
 
 @pytest.mark.long

@@ -10,12 +10,13 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 
 class Result(NamedTuple):
-    """What a program did: its argv, exit code (-1 for one that could not be started), output as text."""
+    """What a program did: its argv, exit code (-1 for one that could not be started or was ended), output as text."""
 
     argv: List[str]
     rc: int
     out: str
     err: str
+    ended: bool = False  # it took too long
 
 
 def run(argv: List[str], timeout: Optional[float] = None, stdin: Optional[bytes] = None) -> Result:
@@ -41,7 +42,7 @@ def run(argv: List[str], timeout: Optional[float] = None, stdin: Optional[bytes]
             out, err = process.communicate(b"" if stdin is None else stdin, timeout)
         except subprocess.TimeoutExpired:
             _end(process.pid)
-            return Result(argv, -1, "", "%s did not end within %s seconds" % (argv[0], timeout))
+            return Result(argv, -1, "", "%s did not end within %s seconds" % (argv[0], timeout), True)
         except BaseException:
             _end(process.pid)
             raise

@@ -16,7 +16,7 @@ import random
 import socket
 import stat
 import time
-from typing import IO, Any, Callable, Iterable, Iterator, List, NamedTuple, Optional
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
 from . import apart, commands, files, panic, syscalls, zstd
 
@@ -52,6 +52,7 @@ class Host:
             names = os.uname()
             kernel = Kernel(names.release, names.machine)
         self.kernel = kernel
+        self._answers: Dict[str, bool] = {}
 
     # --- reading -----------------------------------------------------------------------------------------------
     def path(self, path: str) -> str:
@@ -87,6 +88,14 @@ class Host:
             return os.stat(self.path(path))
         except OSError:
             return None
+
+    def answers(self, path: str, seconds: float) -> bool:
+        """Whether the file system at a path answers within so many seconds; a path is asked once. There need be nothing."""
+        if path not in self._answers:
+            # path() would look at it here. statfs(2) asks the server, whatever is cached.
+            argv = ["stat", "-f", "--", self.root.rstrip("/") + path]
+            self._answers[path] = not self.run(argv, timeout=seconds).ended
+        return self._answers[path]
 
     def exists(self, path: str) -> bool:
         return self.stat(path) is not None
