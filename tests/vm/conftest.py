@@ -29,6 +29,7 @@ class Host:
     def __init__(self, ansible, name):
         self.ansible = ansible
         self.name = name
+        self.armed_for = None  # for whoever arms it
         self.executed_file = ansible.inventory.with_suffix(".executed")
 
     @property
