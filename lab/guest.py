@@ -349,7 +349,7 @@ def ssh_options(guest: Guest) -> Dict[str, str]:
         "GlobalKnownHostsFile": "/dev/null",
         "HostKeyAlias": image.HOST_ALIAS,
         "StrictHostKeyChecking": "yes",
-        "ConnectTimeout": "10",
+        "ConnectTimeout": "30",
         # A guest that panics says no good-bye.
         "ServerAliveInterval": "10",
     }
