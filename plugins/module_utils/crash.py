@@ -15,8 +15,9 @@ _DELAY = 1.0  # seconds in which the connection that brought the order can end
 
 
 def observe(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
-    """What module info says, and which boot this is."""
+    """What module info says, and which boot this is. No warnings: until the dump has been looked at, they tell of a loss."""
     seen = status.report(status.observe(host, params["engine"], 0, None))
+    seen.pop("warnings")
     return dict(seen, boot_id=_boot_id(host), can_panic=host.exists("/proc/sysrq-trigger"))
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from kexec_host import KexecHost
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import crash, dumps, proof
+from ansible_collections.vmcore.kdump.plugins.module_utils import crash, dumps, layout, proof, status
 from ansible_collections.vmcore.kdump.plugins.module_utils.image import build
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 
@@ -63,6 +63,15 @@ def test_a_kernel_that_cannot_be_made_to_panic_says_so_at_once(host):
 def test_the_module_alone_refuses(host):
     with pytest.raises(KdumpError, match="by the module alone"):
         crash.run(host, {"engine": "native", "host_part": None})
+
+
+def test_the_crash_itself_is_not_told_as_a_loss(host):
+    """The host is looked at once it is back, before anybody has looked for the dump of an unmounted target."""
+    end = {"boot_id": "boot-0", "clean": False, "began": host.now() - 600, "at": host.now() - 60}
+    host.put(layout.LAST_UNCLEAN, json.dumps(end).encode())
+    host.put("/proc/self/mountinfo", b"22 1 254:1 / / rw - ext4 /dev/vda1 rw\n")
+    assert "ended without a shutdown" in str(status.report(status.observe(host, "native", 0, None))["warnings"])
+    assert "warnings" not in run(host, "observe")
 
 
 def put_dump(host, name, log=b"", capture=None, age=0):
