@@ -139,7 +139,13 @@ def _mount_problems(host: Any, conf: Conf, tables: _Tables) -> Iterator[Problem]
         hint = "Write `%s %s`." % (fstype, shown(location)) if fstype in _DUMPABLE else "kdump cannot write to it."
         yield Problem("%s holds %s, not %s." % (shown(location), shown(fstype), kind), hint, kind, location)
     if mount:
-        yield from _directory_problems(host, kind, mount, mount.point.rstrip("/") + conf.get("path"))
+        directory = mount.point.rstrip("/") + conf.get("path")
+        try:
+            await_answer(host, directory)
+        except KdumpError as error:
+            yield from error.problems
+            return
+        yield from _directory_problems(host, kind, mount, directory)
     elif entry and ",noauto" not in entry.options:
         # mkdumprd looks for `,noauto`: as the first option it is not seen.
         hint = "Mount it, or give its line in /etc/fstab the options `defaults,noauto`."
@@ -175,11 +181,6 @@ def _path_problems(host: Any, path: str, tables: _Tables) -> Iterator[Problem]:
 
 
 def _directory_problems(host: Any, option: str, mount: Mount, directory: str) -> Iterator[Problem]:
-    try:
-        await_answer(host, directory)
-    except KdumpError as error:
-        yield from error.problems
-        return
     if host.is_dir(directory):
         return
     parent = directory

@@ -103,7 +103,7 @@ def test_what_an_administrator_adds_is_there_in_the_crash(host):
     lines = [line.rpartition("told: ")[2].strip() for line in end.console.splitlines() if "told: " in line]
     assert lines == ["pre, proc, 1", "pre.d", "post.d 0", "post 0"]
     arguments = [line.split() for line in end.console.splitlines() if "added=1" in line]
-    assert not [word for words in arguments for word in words if word.startswith("panic=")]
+    assert arguments and not [word for words in arguments for word in words if word.startswith("panic=")]
     whole = [dump for dump in host.info(remote=True)["vmcores"] if dump["verdict"] == "complete"]
     assert len(whole) == 1, "the file system is made anew for each row"
 
