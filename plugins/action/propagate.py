@@ -10,6 +10,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.vmcore.kdump.plugins.module_utils import authorized_keys
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 from ansible_collections.vmcore.kdump.plugins.plugin_utils.dump_server import Server, ServerError
 
 MODULE = "vmcore.kdump.propagate"
@@ -65,6 +66,12 @@ class ActionModule(ActionBase):
 
     def _propagate(self) -> dict[str, Any]:
         args = self._args
+        missing = [option for option in ("server", "user") if not args[option]]
+        if missing:
+            raise ServerError(
+                f"propagate needs {' and '.join(missing)}: where the controller logs in, with a password or with its own keys, "
+                "is said by the play, and not by the host, which may be somebody else's by now."
+            )
         first = self._host_part("later")
         if args["state"] == "absent":
             with self._server(first) as server:
@@ -113,14 +120,23 @@ class ActionModule(ActionBase):
 
     # --- parts -----------------------------------------------------------------------------------------------------
     def _server(self, first: dict[str, Any]) -> Server:
-        """What is given counts, and not what the host says of it: it may be somebody else's by now."""
-        args = self._args
-        address, user = args["address"] or args["server"] or first["server"], args["user"] or first["user"]
+        args, port = self._args, first["port"]
         # Trust on first use was the host's: what it has pinned then is what the controller has to find as well.
         given = args["host_keys"] or (first["host_keys"] if args["accept_new"] else [])
-        return Server(address, first["port"], user, args["password"], given)
+        if port != 22 and given and not args["host_keys"]:
+            # Anybody who has an account on the server may listen there at a higher port.
+            raise ServerError(
+                f"The host names port {port} of the dump server {args['server']}, and nobody but the host vouches for the key "
+                "that is shown there: give that key as host_keys."
+            )
+        return Server(args["address"] or args["server"], port, args["user"], args["password"], given)
 
     def _request(self, host: dict[str, Any], keys: list[str], exclusive: bool = False) -> dict[str, Any]:
+        """The keys are the host's words: they are to be keys, and nothing else, before they go anywhere."""
+        try:
+            keys = [authorized_keys.key_of(key) for key in keys]
+        except KdumpError as error:
+            raise ServerError(f"The host gives no public key: {error}") from None
         return {
             "state": self._args["state"], "user": "", "name": authorized_keys.host_name(self._args["name"]),
             "public_keys": keys, "path": self._args["path"] or host["directory"], "exclusive": exclusive,

@@ -15,6 +15,10 @@ from .receiver_commands import ONE_KEY_EACH, is_host
 MARK = "vmcore.kdump"  # a comment that begins with it says who wrote the line
 # Options that only narrow down who may use a key, and when: an administrator's own are kept.
 _KEPT = ("from=", "expiry-time=")
+_SOMEBODYS = (
+    "If it is the host's own key, take that line away on the server, or let its comment end with @%s; if it is anybody else's, "
+    "remove the key on the host."
+)
 _OPTION = re.compile(r'(?:[^",\\]|"(?:\\"|[^"])*"|\\.)+')
 
 
@@ -87,22 +91,30 @@ def edit(text: str, name: str, command: str, keys: List[str], alone: bool = Fals
 
 
 def check_owner(text: str, name: str, keys: List[str]) -> None:
-    """KdumpError where one of a host's keys is another host's: dumps of both would be that one's."""
+    """KdumpError where one of a host's keys is another host's (dumps of both would be that one's), or somebody's.
+
+    A host that is somebody else's by now may name any key: the controller's public one stands on each of its hosts.
+    """
     for line in _lines(text):
         owner = _owner(line)
-        if line.key in keys and owner not in ("", name):
-            raise fail(
-                "The key %s of the host %s is that of the host %s on the dump server already." % (
-                    fingerprint(line.key), name, shown(owner)),
-                ONE_KEY_EACH, "public_keys", line.key,
-            )  # fmt: skip
+        if line.key not in keys or owner == name or (not owner and _names(line, name)):
+            continue
+        its = "The key %s of the host %s " % (fingerprint(line.key), name)
+        if owner:
+            message = its + "is that of the host %s on the dump server already." % shown(owner)
+            raise fail(message, ONE_KEY_EACH, "public_keys", line.key)
+        message = its + "is let in by the dump server already, by a line that does not name the host: its comment is %s." % (
+            shown(line.comment) or "empty")  # fmt: skip
+        raise fail(message, _SOMEBODYS % name, "public_keys", line.key)
 
 
 def removed(text: str, name: str, keys: List[str]) -> str:
-    """The text without these keys, and without all others of the host; what is another host's stays."""
+    """The text without these keys, and without all others of the host; what is another host's or somebody's stays."""
 
     def goes(line: Optional[Line]) -> bool:
-        return line is not None and (_owner(line) == name or (line.key in keys and not _owner(line)))
+        return line is not None and (
+            _owner(line) == name or (line.key in keys and not _owner(line) and _names(line, name))
+        )
 
     return "\n".join(raw for raw in text.split("\n") if not goes(parse(raw)))
 
@@ -129,6 +141,12 @@ def _comment(name: str) -> str:
 def _owner(line: Line) -> str:
     """Whose line it is, by its comment; "" for one that nothing here has written."""
     return line.comment[len(MARK) + 1 :] if line.comment.startswith(MARK + " ") else ""
+
+
+def _names(line: Line, name: str) -> bool:
+    """Whether the comment is that of a key that was made on the host (ssh-keygen: user@host), by its long or short name."""
+    host = line.comment.rpartition("@")[2]
+    return "@" in line.comment and (host in (name, name.split(".")[0]) or host.split(".")[0] == name)
 
 
 def _before_blank(text: str) -> str:

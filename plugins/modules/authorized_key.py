@@ -14,7 +14,9 @@ description:
     its forced command, so that the key can do nothing but deliver dumps into the directory of that host.
   - Runs on the dump server as root, for the most part by C(delegate_to). M(vmcore.kdump.propagate) does the rest.
   - The file is changed under a lock and replaced whole, so that any number of hosts may do it at once. A line that has the key
-    already becomes this one, and keeps its C(from=) and C(expiry-time=). All other lines stay as they are.
+    already, with the comment that a key made on the host has (C(user@host)), becomes this one, and keeps its C(from=) and
+    C(expiry-time=). A key that stands there by another line, of another host or of whoever, is refused. All other lines stay
+    as they are.
   - If the role vmcore.kdump.server has set up the server for this account, its receiver is the command; elsewhere one is put
     into the account's home, and O(path) is where it puts the dumps.
 extends_documentation_fragment:

@@ -30,8 +30,9 @@ options:
     default: present
   server:
     description:
-      - Name or address of the dump server, as it stands in kdump.conf. Without it, and without O(user), those of C(ssh) in
-        C(/etc/kdump.conf).
+      - Name or address of the dump server, as it stands in kdump.conf.
+      - Required, as is O(user), where the controller does the server's part. With another O(server_part) both may be left out,
+        and are those of C(ssh) in C(/etc/kdump.conf) then.
     type: str
     default: ""
   user:
@@ -70,6 +71,7 @@ options:
       - The server's host keys, each as C(ssh-ed25519 AAAA…). If the host knows the server by others, they are replaced.
       - Without it, the keys that are pinned already stay as long as the server shows one of them. If it does not, or there are
         none, the one is pinned that the controller itself knows the server by.
+      - Also required with O(accept_new) for a server at another port than 22.
     type: list
     elements: str
     default: []
@@ -117,8 +119,10 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Bring the key to the server of kdump.conf, whose host key the controller knows
+- name: Bring the key to a server whose host key the controller knows
   vmcore.kdump.propagate:
+    server: dumps.example.com
+    user: kdump
     password: "{{ vault_kdump_password }}"
 
 - name: The same, all of it given
@@ -133,6 +137,8 @@ EXAMPLES = r"""
 
 - name: Take another key into use
   vmcore.kdump.propagate:
+    server: dumps.example.com
+    user: kdump
     rotate: true
 
 # A server that is a host of the inventory: three tasks, of which the first alone runs once all is as it shall be.

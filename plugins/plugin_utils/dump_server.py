@@ -44,24 +44,47 @@ trap 'rm -f "$file"' EXIT
 cat >"$file" && "$python" -I -S "$file"
 """
 
-# Without Python there can be no receiver. awk does what authorized_keys.edit() does, without an old line's options.
-# flock(1) is of util-linux and of busybox: every Linux has one of these.
+# Without Python there can be no receiver. awk does what authorized_keys.check_owner() and .edit() do, without an old line's
+# options. flock(1) is of util-linux and of busybox: every Linux has one of these.
 RUN_WITHOUT_PYTHON = r"""
 cd || exit 1
 edited() {
-    awk -v pairs="$pairs" -v comment="$comment" -v alone="$alone" -v present="$present" '
-        BEGIN { count = split(pairs, word, " ") }
+    awk -v pairs="$pairs" -v name="$name" -v alone="$alone" -v present="$present" '
+        BEGIN {
+            count = split(pairs, word, " ")
+            comment = "vmcore.kdump " name
+            short = name
+            sub(/[.].*/, "", short)
+        }
         {
-            if ($0 !~ /^[ \t]*#/) for (at = 2; at <= count; at += 2) if (index($0, word[at])) {
-                line = "restrict " word[at - 1] " " word[at] " " comment
-                if (present && $0 == line && !(at in there)) { there[at] = 1; print }
+            if ($0 ~ /^[ \t]*#/) { print; next }
+            found = 0
+            for (at = 2; at <= count; at += 2)
+                for (one = 1; one <= NF; one++)
+                    if ($one == word[at]) found = at
+            marked = NF > 1 && $(NF - 1) == "vmcore.kdump"
+            own = marked && $NF == name
+            if (found && !own) {
+                host = short_host = $NF
+                if (!sub(/.*@/, "", host)) host = ""
+                short_host = host
+                sub(/[.].*/, "", short_host)
+                if (!marked && host != "" && (host == name || host == short || short_host == name)) own = 1
+                else if (present) { somebodys = $NF; exit }
+            }
+            if (found && own) {
+                line = "restrict " word[found - 1] " " word[found] " " comment
+                if (present && $0 == line && !(found in there)) { there[found] = 1; print }
                 next
             }
-            start = length($0) - length(comment)
-            if (alone && start > 0 && substr($0, start) == " " comment) next
+            if (alone && own) next
             print
         }
         END {
+            if (somebodys != "") {
+                print "the key of " name " is there already, in a line that is not its own: " somebodys > "/dev/stderr"
+                exit 3
+            }
             for (at = 2; at <= count; at += 2) if (present && !(at in there))
                 print "restrict " word[at - 1] " " word[at] " " comment
         }
@@ -71,6 +94,7 @@ file=.ssh/authorized_keys
 new=.ssh/.authorized_keys.vmcore-kdump.tmp
 if [ -n "$check" ]; then
     [ -e "$file" ] || file=/dev/null
+    edited "$file" >/dev/null || exit 1
     if edited "$file" | cmp -s - "$file"; then echo same; else echo changed; fi
     exit 0
 fi
@@ -235,7 +259,7 @@ class Server:
         present = request["state"] == "present"
         variables = {
             "pairs": " ".join(" ".join(key.split()[:2]) for key in request["public_keys"]),
-            "comment": f"vmcore.kdump {request['name']}",
+            "name": request["name"],
             "alone": "yes" if request["exclusive"] or not present else "",
             "present": "yes" if present else "",
             "check": "yes" if request["_check"] else "",

@@ -149,6 +149,7 @@ REFUSALS = {
         True, "shows another host key than the one that is known",
     ),
     "a directory that the account cannot make": ({"password": PASSWORD, "path": "/srv/dumps"}, True, "install -d -m 700 -o kdump"),
+    "no server": ({"password": PASSWORD, "server": ""}, True, "propagate needs server"),
     "a name that nobody knows": ({"server": "dumps.invalid"}, True, "has no address"),
 }  # fmt: skip
 
@@ -314,7 +315,12 @@ def test_the_receiver_of_the_role_server_is_taken_where_there_is_one(world, ansi
 def test_a_key_and_a_line_that_others_have_made(world, ansible):
     world.sh("ssh-keygen -q -t rsa -b 2048 -N '' -C root@db1 -f /root/.ssh/kdump")
     key = key_of(world)
-    lines = ["# mine", "ssh-ed25519 AAAA broken", f'from="127.0.0.0/8,::1",no-pty {key} root@db1', f"{key} again"]
+    lines = [
+        "# mine",
+        "ssh-ed25519 AAAA broken",
+        f'from="127.0.0.0/8,::1",no-pty {key} root@db1',
+        f"{key} root@db1.example.com",
+    ]
     world.sh("install -d -m 700 -o kdump /home/kdump/.ssh")
     world.run("tee", KEYS, data="\n".join(lines))  # without an end of its last line
     world.sh(f"chown kdump {KEYS}; chmod 664 {KEYS}")
@@ -332,6 +338,21 @@ def test_a_key_and_a_line_that_others_have_made(world, ansible):
     assert world.authorized() == ["# mine", "ssh-ed25519 AAAA broken", line(world, more=',from="127.0.0.0/8,::1"')]
     assert world.sh(f"stat -c %a {KEYS}").strip() == "644"
     assert world.read(PINS) == f"127.0.0.1 {world.host_key()}\n"  # an administrator's own pin does
+
+
+def test_the_controllers_own_key_is_not_taken_over_by_a_host_that_names_it(world, ansible):
+    world.sh("mkdir -p /srv/controller/.ssh; ssh-keygen -q -t ed25519 -N '' -C ansible@awx -f /root/.ssh/kdump")
+    world.sh(
+        f"cp /root/.ssh/kdump /srv/controller/.ssh/id_ed25519; install -d -m 700 -o kdump /home/kdump/.ssh; cp /root/.ssh/kdump.pub {KEYS}"
+    )
+    world.sh(f"chown kdump {KEYS}; chmod 600 {KEYS}")
+    before = world.authorized()
+    world.controller_knows(world.host_key())
+    taken, removed = play(world, ansible, propagate(exclusive=True), propagate(state="absent"))
+    assert taken["failed"] and "by a line that does not name the host: its comment is ansible@awx" in taken["msg"], (
+        taken
+    )
+    assert not removed["failed"] and world.authorized() == before, removed
 
 
 @pytest.mark.long

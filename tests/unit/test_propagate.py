@@ -99,18 +99,36 @@ def test_whatever_the_file_holds_one_edit_is_enough_and_other_lines_stay(text):
 
 
 def test_what_a_host_leaves_behind_is_taken_away():
-    text = "# mine\n%s\n%s x\n%s vmcore.kdump db2\n" % (OURS % (COMMAND, A), B, C)
+    text = "# mine\n%s\n%s root@db1\n%s vmcore.kdump db2\n" % (OURS % (COMMAND, A), B, C)
     assert authorized_keys.others(text, "db1", [B]) == [A]
     assert authorized_keys.removed(text, "db1", [B]) == "# mine\n%s vmcore.kdump db2\n" % C
 
 
 def test_a_key_of_another_host_is_neither_taken_over_nor_taken_away():
-    text = "%s vmcore.kdump db2\n%s vmcore.kdump db1\n%s vmcore.kdumpling x\n" % (A, B, C)
+    text = "%s vmcore.kdump db2\n%s vmcore.kdump db1\n%s vmcore.kdumpling@db1\n" % (A, B, C)
     with pytest.raises(KdumpError) as error:
         authorized_keys.check_owner(text, "db1", [A, B])
     assert "is that of the host db2 on the dump server already" in str(error.value)
     authorized_keys.check_owner(text, "db1", [B, C])
     assert authorized_keys.removed(text, "db1", [A, C]) == "%s vmcore.kdump db2\n" % A
+
+
+@pytest.mark.parametrize("comment", ["controller@awx", "", "db1", "root@db11", "root@db2.example.com"])
+def test_a_line_that_does_not_name_the_host_is_somebodys(comment):
+    text = "%s %s\n" % (A, comment)
+    with pytest.raises(KdumpError) as error:
+        authorized_keys.check_owner(text, "db1", [A])
+    assert "by a line that does not name the host" in str(error.value) and "@db1" in str(error.value)
+    assert authorized_keys.removed(text, "db1", [A]) == text
+
+
+@pytest.mark.parametrize("comment, name", [
+    ("root@db1", "db1"), ("root@db1", "db1.example.com"), ("root@db1.example.com", "db1"), ("kdump@db1.a", "db1.a"),
+])  # fmt: skip
+def test_a_line_with_the_comment_of_a_key_of_the_host_is_its_own(comment, name):
+    text = "%s %s\n" % (A, comment)
+    authorized_keys.check_owner(text, name, [A])
+    assert authorized_keys.removed(text, name, [A]) == ""
 
 
 @pytest.mark.parametrize("text", ["", "ssh-ed25519", "restrict " + A, A + "\n" + B, "ssh-ed25519 AAAA"])
