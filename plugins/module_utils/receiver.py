@@ -157,7 +157,7 @@ def _write(session: Session, intent: receiver_commands.Intent) -> str:
         while True:
             data = session.wire.read(_PIECE)
             if not data:
-                break
+                break  # a connection that was cut ends so, too: hence an `mv` that is a command of its own
             delivery.write(data)
     except BaseException:
         delivery.stop()

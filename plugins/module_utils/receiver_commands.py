@@ -31,7 +31,8 @@ FINAL: Dict[str, Tuple[str, ...]] = {
     "kexec-dmesg-incomplete.log": ("kexec-dmesg.log",),
     "capture-incomplete.json": ("capture.json",),
 }
-# Small files that come under their last names at once, and what they are called on the way.
+# Small files that may come under their last names at once, and what they are called on the way. By dd they get those also
+# when the connection was cut.
 DIRECT: Dict[str, str] = {
     "vmcore-dmesg.txt": "vmcore-dmesg-incomplete.txt",
     "kexec-dmesg.log": "kexec-dmesg-incomplete.log",

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Which dumps a server keeps. Private to this collection."""
 
-from typing import Any, Callable, Dict, List, NamedTuple, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Set, Tuple
 
 _DAY = 86400
 _YOUNG = 2 * 3600  # seconds: a dump may still be coming, over NFS too, where no lock tells of it
@@ -16,7 +16,7 @@ class Removal(NamedTuple):
 
 
 def decide(dumps: List[Any], settings: Any, now: float, free: int, is_whole: Callable[[Any], bool]) -> List[Removal]:
-    """The dumps that are to go, those of each host oldest first, then those that go for others' room.
+    """The dumps that are to go, those of each host oldest first, then those that go for room.
 
     Never one that may still be coming, and never the newest dump of a host, nor its newest whole one: of a host that
     delivers nothing whole the newest is all that tells of its crash. `is_whole` reads a dump, so it is asked only of hosts
@@ -40,14 +40,35 @@ def decide(dumps: List[Any], settings: Any, now: float, free: int, is_whole: Cal
         found.append(Removal(dump, why))
         return True
 
-    for host in sorted({dump.host for dump in dumps}):
+    kept: Dict[str, int] = {dump.host: 0 for dump in dumps}  # bytes
+    for host in sorted(kept):
         for dump, why in _beyond(_of(dumps, host), settings, now):
             take(dump, why)
-    free += sum(removal.dump.bytes for removal in found)
-    for dump in sorted(dumps, key=lambda one: one.changed):
-        if free < settings.keep_free and take(dump, "less than %d MiB are free" % (settings.keep_free >> 20)):
+    for dump in dumps:
+        if (dump.host, dump.folder) in gone:
             free += dump.bytes
+        else:
+            kept[dump.host] += dump.bytes
+    for dump in _by_fullest(dumps, kept):
+        if free >= settings.keep_free:
+            break
+        if take(dump, "less than %d MiB are free" % (settings.keep_free >> 20)):
+            free += dump.bytes
+            kept[dump.host] -= dump.bytes
     return found
+
+
+def _by_fullest(dumps: List[Any], kept: Dict[str, int]) -> Iterator[Any]:
+    """Each dump once: the oldest of the host that has most by `kept`, as that is at the moment.
+
+    By age alone, one host that sends a lot would have the dumps of all others removed.
+    """
+    waiting = {host: _of(dumps, host) for host in sorted(kept)}
+    while waiting:
+        fullest = max(waiting, key=lambda host: kept[host])
+        yield waiting[fullest].pop()
+        if not waiting[fullest]:
+            del waiting[fullest]
 
 
 def _of(dumps: List[Any], host: str) -> List[Any]:

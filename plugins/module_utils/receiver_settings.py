@@ -22,7 +22,7 @@ class Settings(NamedTuple):
     idle: int = 1800  # makedumpfile may look at memory for minutes before it writes
     keep_count: int = 0  # dumps of each host
     keep_days: int = 0
-    keep_free: int = 0  # bytes that are free after the oldest dumps were removed
+    keep_free: int = 0  # bytes; while less are free, dumps go of the host that has most
 
 
 def parse(text: str) -> Settings:

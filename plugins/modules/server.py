@@ -75,7 +75,9 @@ options:
     type: int
     default: 0
   keep_free:
-    description: How much of the file system shall be free. While it is less, the oldest dumps go. V(0) is no such rule.
+    description:
+      - How much of the file system shall be free. While it is less, the host whose dumps hold most loses its oldest one.
+        V(0) is no such rule.
     type: str
     default: '0'
   nfs:

@@ -9,6 +9,8 @@ import signal
 import subprocess
 
 import pytest
+import yaml
+from conftest import ROOT
 from ssh_server import SshServer, sshd_path
 
 pytestmark = pytest.mark.skipif(
@@ -198,6 +200,24 @@ def test_each_host_is_exported_to_itself_alone(server):
     assert all(f"anonuid={uid},anongid={gid}" in line and "all_squash" in line for line in lines)
     assert not [line for line in lines if "no_subtree_check" in line], lines
     assert server.task({"name": "Export", "vmcore.kdump.server": tasks})[1] == 0
+
+
+def test_a_link_in_place_of_an_exported_directory_is_refused(server):
+    """The account could have made one, and the role, as root, would give it what that leads to."""
+    tasks = yaml.safe_load((ROOT / "roles/server/tasks/present.yml").read_text())
+    (task,) = [one for one in tasks if one["name"] == "Make the directories that are exported"]
+    root = "/srv/vmcore-kdump"
+    names = {"kdump_server_root": root, "kdump_server_user": server.user, "__kdump_server_nfs": {"web9": []}}
+    task["vars"] = names
+    server.inside("mkdir", "-m", "755", "/srv/roots")
+    server.inside("ln", "-s", "/srv/roots", root + "/web9")
+    printed, changed = server.task(task)
+    assert changed == -1 and f"{root}/web9 already exists as a link" in printed, printed
+    assert server.inside("stat", "-c", "%U %a", "/srv/roots").stdout.split() == ["root", "755"]
+    server.inside("rm", root + "/web9")
+    assert server.task(task)[1] == 1
+    assert server.inside("stat", "-c", "%U %a", root + "/web9").stdout.split() == [server.user, "700"]
+    assert server.task(task)[1] == 0
 
 
 def test_another_match_that_comes_first_is_told(server):

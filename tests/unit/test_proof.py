@@ -83,6 +83,13 @@ def test_a_broken_capture_report_is_none(host, changes):
     assert write_capture(host, **changes) is None
 
 
+def test_a_capture_report_that_was_cut_is_none(host):
+    whole = json.dumps(CAPTURE).encode()
+    for size in range(len(whole)):
+        host.write("/var/crash/x/capture.json", whole[:size])
+        assert proof.capture(host, "/var/crash/x") is None, size
+
+
 def test_names_in_a_capture_report_can_be_shown(host):
     found = write_capture(host, phases=[{"name": "\x1b[2J" + "x" * 1000, "seconds": 1, "exit": 0}] * 1000)
     assert len(found.phases) == 100

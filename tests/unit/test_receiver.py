@@ -428,6 +428,26 @@ def test_retention_looks_at_each_host_by_itself():
     assert kept(dumps, keep_free=10**9) == [10, 500]
 
 
+FULL = {  # of host a many dumps, none of them as old as those of b
+    "of the host that has most": (
+        [stored(age, "a") for age in (10, 20, 30, 40)] + [stored(500, "b"), stored(600, "b")], 200, [10, 20, 500, 600]),
+    "of another, once that has as little": (
+        [stored(age, "a") for age in (10, 20, 30, 40)] + [stored(500, "b"), stored(600, "b")], 350, [10, 500]),
+    "bytes count, not dumps": (
+        [stored(10, "a"), stored(20, "a"), stored(30, "a"), stored(5, "b", size=900), stored(6, "b", size=900)], 100, [10, 20, 30, 5]),
+    "of the next, where the first has no more that may go": (
+        [stored(10, "a", size=9000), stored(20, "a", size=9000, busy=True), stored(30, "b"), stored(40, "b")], 100, [10, 20, 30]),
+    "those that go by their number have gone": (
+        [stored(10, "a"), stored(20, "a"), stored(30, "a", size=900), stored(40, "b"), stored(50, "b", size=150)], 1000, [10, 20, 40]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dumps,wanted,expected", FULL.values(), ids=FULL)
+def test_room_is_made_by_the_host_that_has_most(dumps, wanted, expected):
+    """Else a host that sends a lot has the others' dumps removed."""
+    assert kept(dumps, keep_free=wanted, keep_count=2 if wanted == 1000 else 0) == expected
+
+
 def test_no_dump_is_read_where_none_would_go():
     def never(dump):
         raise AssertionError("it is read")
@@ -579,6 +599,47 @@ def test_removing_many_dumps_keeps_nothing_open(tmp_path):
     before = os.listdir("/proc/self/fd")
     assert receiver.main(["--config", str(config), "retain"], {}) == 0
     assert len(os.listdir(str(tmp_path / "srv" / "web1"))) == 1 and len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_who_looks_is_not_in_the_way_of_a_rename(inbox, tmp_path, monkeypatch):
+    """The retention looks each hour, and a capture asks for its vmcore's last name once."""
+    inbox.create(FOLDER, "vmcore-incomplete").close()
+    real, seen = inboxes.fcntl.flock, []
+
+    def renamed(descriptor, operation):
+        real(descriptor, operation)
+        if not seen:
+            seen.append(descriptor)
+            inbox.rename(FOLDER, "vmcore-incomplete", "vmcore")
+
+    monkeypatch.setattr(inboxes.fcntl, "flock", renamed)
+    assert [one.busy for one in inboxes.stored(str(tmp_path), lambda name: name == FOLDER)][0] is False
+    assert seen and set(files(tmp_path)) == {"vmcore"}
+
+
+def test_a_rename_looks_like_no_delivery(inbox, tmp_path, monkeypatch):
+    inbox.create(FOLDER, "vmcore-incomplete").close()
+    real, busy = os.fsync, []
+
+    def looked(descriptor):
+        busy.extend(one.busy for one in inboxes.stored(str(tmp_path), lambda name: name == FOLDER))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", looked)
+    inbox.rename(FOLDER, "vmcore-incomplete", "vmcore")
+    assert busy and not any(busy)
+
+
+def test_what_is_being_received_is_busy_and_has_no_other_name(inbox, tmp_path):
+    file = inbox.create(FOLDER, "vmcore-incomplete")
+    with pytest.raises(BlockingIOError):
+        inbox.rename(FOLDER, "vmcore-incomplete", "vmcore")
+    for expected in (True, False):
+        (found,) = inboxes.stored(str(tmp_path), lambda name: name == FOLDER)
+        assert found.busy is expected
+        if expected:
+            file.close()
+    inbox.rename(FOLDER, "vmcore-incomplete", "vmcore")
 
 
 def test_what_may_not_be_read_is_passed_by(tmp_path, monkeypatch):

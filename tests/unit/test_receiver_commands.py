@@ -66,8 +66,13 @@ CAPTURE = {
     # this collection's own
     "a login": ("true", Intent("nothing")),
     "folder that is new": ("mkdir -p /var/crash && mkdir " + D, Intent("new_folder", F)),
-    "kexec-dmesg.log": ("umask 0077 && dd bs=512 of='%s/kexec-dmesg.log'" % D, Intent("write", F, "kexec-dmesg.log")),
-    "capture.json": ("umask 0077 && dd bs=512 of='%s/capture-incomplete.json'" % D, Intent("write", F, "capture-incomplete.json")),
+    "kexec-dmesg.log": ("umask 0077 && dd of='%s/kexec-dmesg.log'" % D, Intent("write", F, "kexec-dmesg.log")),
+    "capture.json": ("umask 0077 && dd of='%s/capture-incomplete.json'" % D, Intent("write", F, "capture-incomplete.json")),
+    "capture.json is whole": (
+        "mv '%s/capture-incomplete.json' '%s/capture.json'" % (D, D), Intent("rename", F, "capture-incomplete.json", "capture.json")),
+    "log is whole, quoted": (
+        "mv '%s/vmcore-dmesg-incomplete.txt' '%s/vmcore-dmesg.txt'" % (D, D),
+        Intent("rename", F, "vmcore-dmesg-incomplete.txt", "vmcore-dmesg.txt")),
     "list": ("vmcore-kdump list", Intent("list")),
     "list, of a host": ("vmcore-kdump list --host db-1.example", Intent("list", host="db-1.example")),
     "list, deep": (

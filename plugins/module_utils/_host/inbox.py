@@ -101,7 +101,7 @@ class Inbox:
         with self._opened(folder) as inside:
             descriptor = os.open(name, _FILE, dir_fd=inside)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _check_unlocked(descriptor)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -322,9 +322,14 @@ def _is_locked(path: str) -> bool:
     except PermissionError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _check_unlocked(descriptor)
         return False
     except BlockingIOError:
         return True
     finally:
         os.close(descriptor)
+
+
+def _check_unlocked(descriptor: int) -> None:
+    """BlockingIOError while the file is being received. Shared, as all who only look: one look is not in another's way."""
+    fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -80,6 +80,12 @@ put_on_server() {
     limited "$send_limit" send_file "$1" "$into/$2" 2> /tmp/ssh.log
 }
 
+# put_whole_on_server FILE INCOMPLETE NAME: the same, and its name when all of it is there. That is a login more: the end of
+# a connection that was cut looks to the server like the end of the file.
+put_whole_on_server() {
+    put_on_server "$1" "$2" && surely_on_server "mv '$into/$2' '$into/$3'"
+}
+
 send_file() {
     set -f
     # shellcheck disable=SC2029,SC2086

@@ -83,10 +83,11 @@ save_report() {
     [ -n "$into" ] || return 0
     if [ "$kind" = ssh ]; then
         write_log > /tmp/kexec-dmesg.log
+        # Under its last name at once, which saves a login: what is left of a log is one, and capture.json tells of it.
         put_on_server /tmp/kexec-dmesg.log kexec-dmesg.log
         phase log $?
         write_capture "$1" > /tmp/capture.json
-        put_on_server /tmp/capture.json capture.json
+        put_whole_on_server /tmp/capture.json capture-incomplete.json capture.json
         written=$?
     else
         echo 0 > /tmp/bytes

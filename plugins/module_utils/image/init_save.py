@@ -67,8 +67,7 @@ save_dmesg_here() {
 
 save_dmesg_on_server() {
     limited "$hook_limit" makedumpfile --dump-dmesg /proc/vmcore /tmp/vmcore-dmesg.txt > /dev/null &&
-        put_on_server /tmp/vmcore-dmesg.txt vmcore-dmesg-incomplete.txt &&
-        on_server "mv $into/vmcore-dmesg-incomplete.txt $into/vmcore-dmesg.txt"
+        put_whole_on_server /tmp/vmcore-dmesg.txt vmcore-dmesg-incomplete.txt vmcore-dmesg.txt
     sent=$?
     rm -f /tmp/vmcore-dmesg.txt
     return "$sent"
