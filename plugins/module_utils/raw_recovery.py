@@ -11,8 +11,8 @@ import hashlib
 from typing import Any, Iterator, List, NamedTuple
 
 from .image import raw
-from .problems import Problem, fail, shown
-from .vmcore import flattened, search
+from .problems import KdumpError, Problem, fail, shown
+from .vmcore import elfcore, flattened, search
 from .vmcore.dump import inspect
 from .vmcore.result import Findings, VmcoreInfo
 from .vmcore.source import LIMIT, Source
@@ -37,7 +37,9 @@ def holds_dump(host: Any, conf: Any) -> bool:
     if conf.target.kind != "raw" or not host.device_number(device):
         return False
     with host.open(device) as file:
-        return bool(file.read(len(flattened.SIGNATURE)) == flattened.SIGNATURE)
+        source = Source(file, file.seek(0, 2))
+        head = source.read_at(0, len(flattened.SIGNATURE))
+        return bool(head == flattened.SIGNATURE or (head.startswith(elfcore.MAGIC) and elfcore.end(source)))
 
 
 def warn(host: Any, conf: Any) -> List[Problem]:
@@ -64,19 +66,37 @@ def recover(host: Any, conf: Any) -> Recovered:
         size = file.seek(0, 2)
         source = Source(file, size)
         info = inspect(file, size)
+        folder = _folder(conf, info, source)
+        if info.format == "elf" and not info.flattened:
+            return _recover_elf(host, device, Source(file, size), folder, info)
         stream_findings = Findings()
         runs = flattened.walk(source, stream_findings)
         cut = bool(stream_findings.kinds["incomplete"])  # its last piece may have been the dump's own header
         if runs is None or not info.rearranged_bytes or (info.verdict in ("broken", "unknown") and not cut):
-            raise fail(
-                "The dump on %s cannot be read: %s" % (shown(device), " ".join(info.problems)),
-                "It stays there. Look at it with makedumpfile -R; `wipefs -a %s` drops it." % shown(device), "raw", device,
-            )  # fmt: skip
+            raise _unreadable(device, info)
         stream = flattened.Rearranged(source, runs)
-        folder = _folder(conf, info, source)
         if info.verdict == "complete":
-            return _whole(host, device, stream, folder, _capture(source, runs))
-        return _part(host, device, stream, folder, info)
+            return _whole(host, device, stream, folder, _capture(source, runs[-1].following))
+        return _part(host, device, stream, folder, " ".join(info.problems))
+
+
+def _recover_elf(host: Any, device: str, source: Source, folder: str, info: VmcoreInfo) -> Recovered:
+    """A /proc/vmcore as it is (core_collector cat). Its headers come first, so only what /init wrote behind it ends it."""
+    end = elfcore.end(source)
+    if info.verdict not in ("complete", "incomplete") or not end:
+        raise _unreadable(device, info)
+    stream, capture = Source(source.file, min(end, source.size)), _capture(source, end)
+    if info.verdict == "complete" and capture:
+        return _whole(host, device, stream, folder, capture)
+    reason = " ".join(info.problems) or "nothing tells that it was written to its end."
+    return _part(host, device, stream, folder, reason)
+
+
+def _unreadable(device: str, info: VmcoreInfo) -> KdumpError:
+    return fail(
+        "The dump on %s cannot be read: %s" % (shown(device), " ".join(info.problems)),
+        "It stays there. Look at it with makedumpfile -R; `wipefs -a %s` drops it." % shown(device), "raw", device,
+    )  # fmt: skip
 
 
 def _folder(conf: Any, info: VmcoreInfo, source: Source) -> str:
@@ -87,9 +107,8 @@ def _folder(conf: Any, info: VmcoreInfo, source: Source) -> str:
     return "/%s/%s" % (conf.get("path").strip("/"), name)
 
 
-def _capture(source: Source, runs: List[flattened.Run]) -> bytes:
-    """capture.json, which /init has written behind the stream; b"" where there is none, or that of another dump."""
-    end = runs[-1].following
+def _capture(source: Source, end: int) -> bytes:
+    """capture.json, which /init has written behind what ends there; b"" where there is none, or that of another dump."""
     data = source.read_at(-(-end // _BLOCK) * _BLOCK, 1 << 16)
     line = data[len(_CAPTURE) :].split(b"\n")[0] if data.startswith(_CAPTURE) else b""
     found = search.parse_capture(line)
@@ -114,14 +133,14 @@ def _whole(host: Any, device: str, stream: Source, folder: str, capture: bytes) 
     return Recovered(path, sentences + ["the dump on %s is saved to %s, and wiped from the device" % (device, path)])
 
 
-def _part(host: Any, device: str, stream: Source, folder: str, info: VmcoreInfo) -> Recovered:
+def _part(host: Any, device: str, stream: Source, folder: str, reason: str) -> Recovered:
     """A dump that broke off: what there is of it, beside the device, which keeps it until the next dump."""
     path = folder + "/vmcore-incomplete"
     found = host.stat(path)
     if found is None or found.st_size != stream.size:
         _write(host, path, stream, device)
     return Recovered(path, [
-        "WARNING: the dump on %s is incomplete: %s" % (device, " ".join(info.problems)),
+        "WARNING: the dump on %s is incomplete: %s" % (device, reason),
         "what there is of it is in %s, and stays on the device until the next dump" % path,
     ])  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 from . import boot, conf_check, dumps, layout, mounts, proof, ssh
 from .conf_directives import FILE_SYSTEMS
-from .image import nfs
+from .image import nfs, store
 from .problems import KdumpError, Problem, fail, shown
 
 HERE = "here"
@@ -102,13 +102,23 @@ def rescued(host: Any, conf: Any, place: Place) -> List[Dict[str, Any]]:
 
 
 def own(host: Any, place: Place, found: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
-    """Without those of other hosts, where these lie there too: by the address that the directory's name begins with."""
+    """Without those of other hosts, where these lie there too.
+
+    By the address that the directory's name begins with; and, as the capture kernel may have had another one (DHCP), by the
+    image that wrote a dump: it holds the host's name for NFS, its key for ssh.
+    """
     if not place.shared:
         return found
     listed = host.run(["ip", "-o", "addr"], timeout=30)
     words = listed.out.replace("/", " ").split()
     mine = {after for before, after in zip(words, words[1:]) if before in ("inet", "inet6")} - {"127.0.0.1", "::1"}
-    return [dump for dump in found if listed.rc != 0 or dump.get("delivered") or _address(dump["directory"]) in mine]
+    images = store.images(host)
+
+    def is_own(dump: Dict[str, Any]) -> bool:
+        digest = str((dump.get("capture") or {}).get("digest"))
+        return _address(dump["directory"]) in mine or any(store.is_named(path, digest) for path in images)
+
+    return [dump for dump in found if listed.rc != 0 or dump.get("delivered") or is_own(dump)]
 
 
 def _address(directory: str) -> str:

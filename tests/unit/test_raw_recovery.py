@@ -72,6 +72,37 @@ def test_what_the_capture_kernel_told_lies_behind_the_stream(host):
     assert host.stat(FOLDER + "/capture.json").st_mode & 0o7777 == 0o600
 
 
+def test_a_vmcore_as_it_is_becomes_a_file_too(host):
+    """core_collector cat."""
+    elf = vmcore_builder.elf()
+    host.put(DEVICE, elf + behind(len(elf)) + REST)
+    assert raw_recovery.holds_dump(host, CONF)
+    found = raw_recovery.recover(host, CONF)
+    assert host.read(found.path) == elf and host.listdir(FOLDER) == ["capture.json", "vmcore"]
+    assert host.read(DEVICE)[:512] == bytes(512) and not raw_recovery.holds_dump(host, CONF)
+
+
+@pytest.mark.parametrize("rest, reason", [
+    (REST, "nothing tells that it was written to its end"), (behind(1) + REST, "nothing tells"), (None, "was cut off"),
+])  # fmt: skip
+def test_a_vmcore_as_it_is_that_nobody_has_ended_stays_on_the_device(host, rest, reason):
+    elf = vmcore_builder.elf()
+    device = elf[:-100] if rest is None else elf + rest
+    host.put(DEVICE, device)
+    found = raw_recovery.recover(host, CONF)
+    assert found.path == FOLDER + "/vmcore-incomplete" and reason in found.sentences[0]
+    assert host.read(found.path) == device[: len(elf)] and host.read(DEVICE) == device
+
+
+PROGRAM = vmcore_builder.elf()[:16] + b"\2" + vmcore_builder.elf()[17:]  # ET_EXEC
+
+
+@pytest.mark.parametrize("data", [b"\x7fELF", b"\x7fELF" + bytes(5000), PROGRAM], ids=["cut", "empty", "a program"])
+def test_another_elf_file_is_no_dump(host, data):
+    host.put(DEVICE, data)
+    assert not raw_recovery.holds_dump(host, CONF)
+
+
 @pytest.mark.parametrize("text", [b'{"bytes": 5}', b'{"bytes": ', b"[]", b"\xff\n"])
 def test_what_is_not_of_this_dump_is_passed_over(host, text):
     host.put(DEVICE, STREAM + behind(len(STREAM), text))

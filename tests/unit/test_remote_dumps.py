@@ -114,6 +114,11 @@ def test_of_a_place_that_many_hosts_use_only_this_ones_dumps_are_its_own(machine
     assert remote_dumps.own(machine.host, shared._replace(shared=False), found) == found
     told = [dict(dump, delivered=True) for dump in found]
     assert remote_dumps.own(machine.host, shared, told) == told, "the receiver has told them apart"
+    # By DHCP the capture kernel may have had an address that the host has not.
+    machine.write("/var/lib/vmcore-kdump/images/6.12-%s.img" % ("a" * 16), b"")
+    captures = [{"digest": "a" * 64}, {"digest": "b" * 64}, {"digest": ""}, {}, None]
+    leased = [{"directory": "/crash/192.0.2.77-2026-11-24-10:30:00", "capture": capture} for capture in captures]
+    assert remote_dumps.own(machine.host, shared, leased) == leased[:1]
     machine.programs["ip"] = (1, "")
     assert remote_dumps.own(machine.host, shared, found) == found
 

@@ -141,6 +141,11 @@ def is_of(path: str, release: str) -> bool:
     return re.fullmatch(re.escape(release) + r"-[0-9a-f]{16}\.img", path.rsplit("/", 1)[-1]) is not None
 
 
+def is_named(path: str, digest: str) -> bool:
+    """Whether an image is named by a digest, of any release."""
+    return len(digest) == 64 and path.endswith("-%s.img" % digest[:16])
+
+
 def _written_at(host: Any, path: str) -> int:
     found = host.stat(_manifest_path(path))
     return found.st_mtime_ns if found is not None else 0

@@ -121,6 +121,13 @@ def segments(source: Source, header: Header) -> Iterator[Segment]:
             yield header.form.segment(form.unpack_from(data, place))
 
 
+def end(source: Source) -> int:
+    """Where an ELF vmcore ends by its own headers; 0 for what is none."""
+    header = read_header(source, Findings())
+    found = segments(source, header) if header is not None else ()
+    return max((one.offset + one.filesz for one in found if one.filesz), default=0)
+
+
 def check_segments(source: Source, header: Header, findings: Findings) -> None:
     """Every PT_LOAD must lie inside the file; PT_NOTE says which kernel it was."""
     loads = total = notes = 0

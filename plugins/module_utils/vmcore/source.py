@@ -13,15 +13,15 @@ class Source:
     """A seekable binary file of `size` bytes."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
-        self._file = file
+        self.file = file
         self.size = size
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes (and LIMIT), fewer at the end, none outside. OSError as read(2) gives it."""
         if offset < 0 or offset >= self.size or count <= 0:
             return b""
-        self._file.seek(offset)
-        return self._file.read(min(count, LIMIT, self.size - offset))
+        self.file.seek(offset)
+        return self.file.read(min(count, LIMIT, self.size - offset))
 
     def unpack_at(self, form: str, offset: int) -> Tuple:
         """A struct at an offset; zeros stand for what the file does not have."""
