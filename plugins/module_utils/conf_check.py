@@ -11,8 +11,9 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from . import ssh
 from .conf import Conf, Target
-from .conf_collector import COMPRESSIONS, flags, program
+from .conf_collector import COMPRESSIONS, check_installed, flags, program
 from .conf_directives import FILE_SYSTEMS, TARGETS
+from .image.kmod import Modules, left_out
 from .image.raw import RAW_IN_USE, use_of
 from .mounts import FstabEntry, Mount, await_answer, device_path, holding, parse_fstab, parse_mountinfo
 from .problems import KdumpError, Parts, Problem, shown
@@ -233,14 +234,7 @@ def _makedumpfile_problems(host: Any, path: str, collector: str, kind: str) -> I
             hint = "Use -c or -l instead; `makedumpfile --help` lists what is enabled."
             message = "This host's makedumpfile was built without %s (%s)." % (COMPRESSIONS[flag], flag)
             yield Problem(message, hint, "core_collector", collector)
-    if "--check-params" in usage:
-        names = ["vmcore"] if kind in ("ssh", "raw") else ["vmcore", "dumpfile"]
-        checked = host.run([path, "--check-params"] + collector.split()[1:] + names)
-        if checked.rc != 0:
-            hint = "See makedumpfile --help on this host."
-            said = shown(" ".join((checked.out + checked.err).split()))
-            message = "This host's makedumpfile does not take these arguments: %s" % said
-            yield Problem(message, hint, "core_collector", collector)
+    yield from check_installed(host, path, collector, kind, usage)
 
 
 def _hook_problems(host: Any, option: str, value: str) -> Iterator[Problem]:
@@ -299,17 +293,12 @@ def _estimate(memory: Dict[str, int], collector: str) -> int:
     )
 
 
-def _module_warnings(host: Any, conf: Conf) -> Iterator[Problem]:
-    modules = conf.get("extra_modules").split()
-    if not modules:
-        return
-    folder = "/lib/modules/%s/" % host.kernel.release
-    listed = host.read_text(folder + "modules.dep", "") + host.read_text(folder + "modules.builtin", "")
-    names = set(re.findall(r"^(?:[^:\n]*/)?([^/:\n]+?)\.ko[.a-z0-9]*(?::|$)", listed, re.MULTILINE))
-    known = {name.replace("-", "_") for name in names}
-    for module in [module for module in modules if module.replace("-", "_") not in known]:
-        message = "extra_modules: there is no module %s for kernel %s." % (shown(module), host.kernel.release)
-        yield Problem(message, "It is left out of the capture image.", "extra_modules", module)
+def _module_warnings(host: Any, conf: Conf) -> List[Problem]:
+    names = conf.get("extra_modules").split()
+    try:
+        return left_out(Modules(host, host.kernel.release), names) if names else []
+    except KdumpError as error:
+        return error.problems
 
 
 def _raw_warnings(host: Any, conf: Conf) -> Iterator[Problem]:

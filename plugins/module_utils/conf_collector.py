@@ -8,7 +8,7 @@ Sources: main() and check_param_for_creating_dumpfile() in makedumpfile.c 1.7.9;
 
 import getopt
 import re
-from typing import Iterator, List, Tuple
+from typing import Any, Iterator, List, Tuple
 
 from .problems import Problem, shown
 
@@ -111,6 +111,22 @@ def check_with_target(collector: str, kind: str) -> Iterator[Problem]:
         hint = "Write `core_collector cat`, or use makedumpfile with -F."
     if message:
         yield Problem(message, hint, "core_collector", shown(collector))
+
+
+def check_installed(host: Any, path: str, collector: str, kind: str, usage: str) -> Iterator[Problem]:
+    """What the makedumpfile at a path says of its arguments, where it knows --check-params (from 1.6.8 on).
+
+    usage: what it prints for --help
+    """
+    if "--check-params" not in usage:
+        return
+    names = ["vmcore"] if kind in _STREAMED else ["vmcore", "dumpfile"]
+    checked = host.run([path, "--check-params"] + fit(collector, kind).split()[1:] + names, timeout=30)
+    if checked.rc != 0:
+        hint = "See makedumpfile --help on this host."
+        said = shown(" ".join((checked.out + checked.err).split()))
+        message = "This host's makedumpfile does not take these arguments: %s" % said
+        yield Problem(message, hint, "core_collector", collector)
 
 
 def warn_collector(collector: str) -> Iterator[Problem]:

@@ -227,11 +227,11 @@ def _command_line(host: Any, params: Mapping[str, Any]) -> str:
         kept = cmdline.without(cmdline.split(params["cmdline"] or running), params["cmdline_remove"])
         return cmdline.join(kept + cmdline.split(params["cmdline_append"]))
     conf = settings(host)
-    if params["cmdline"]:
-        conf["KDUMP_COMMANDLINE"] = params["cmdline"]
+    base = cmdline.split(params["cmdline"] or conf.get("KDUMP_COMMANDLINE") or running)
+    conf["KDUMP_COMMANDLINE"] = ""  # is the base
     return capture_cmdline(
-        running, conf, host.kernel.machine, host.read_text("/proc/cpuinfo", ""), watchdogs(host), is_graviton(host),
-        params["cmdline_append"], params["cmdline_remove"], params["nr_cpus"],
+        cmdline.join(kexec_cmdline.fed(base)), conf, host.kernel.machine, host.read_text("/proc/cpuinfo", ""),
+        watchdogs(host), is_graviton(host), params["cmdline_append"], params["cmdline_remove"], params["nr_cpus"],
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@
 Source: prepare_cmdline in kdump-lib.sh of kdump-utils 1.0.61.
 """
 
+import re
 from typing import Dict, List, Optional, Sequence
 
 from . import cmdline
@@ -66,6 +67,21 @@ def capture_cmdline(
         base = cmdline.without(base, ["nr_cpus", "maxcpus"])
     unwanted = list(remove) + (["irqpoll"] if graviton else [])  # irqpoll hot-removes PCI devices there
     return cmdline.join(cmdline.without(base + added, unwanted) + cmdline.split(append))
+
+
+# What kstrtobool() in lib/kstrtox.c takes for false, by the beginning of a value.
+_FALSE = re.compile("[nNfFdD0]|[oO][fF]")
+
+
+def fed(arguments: Sequence[str], prefix: str = "watchdog.") -> List[str]:
+    """The arguments without those by which the kernel does not feed, or not for long, a watchdog that runs.
+
+    In the capture kernel nobody opens /dev/watchdog, so that the kernel alone feeds one that has outlived the panic and
+    cannot be stopped. watchdog_cdev_register() and watchdog_past_open_deadline() in drivers/watchdog/watchdog_dev.c.
+    """
+    kept = cmdline.without(arguments, [prefix + "open_timeout"])
+    switch = prefix + "handle_boot_enabled"
+    return [one for one in kept if not any(_FALSE.match(value) for value in cmdline.values([one], switch))]
 
 
 def _keys(names: str) -> List[str]:

@@ -224,7 +224,8 @@ def _fits(host: Host, request: Dict[str, Any], image: str) -> bool:
 def _build(host: Host, release: str, settings: Dict[str, str]) -> None:
     started = host.monotonic()
     text = host.read_text(layout.CONF, "")
-    plan = build.decide(host, release, conf.parse(text), settings)
+    outcome: Dict[str, Any] = {}
+    plan = build.decide(host, release, conf.parse(text), settings, outcome=outcome)
     for step in plan.steps:
         _say(step.title)
         step.apply(host)
@@ -232,6 +233,8 @@ def _build(host: Host, release: str, settings: Dict[str, str]) -> None:
     size = "%.1f MB" % (image.bytes / 1e6) if image else "missing"
     state = "built" if plan.changed else "fresh"
     _say("image of kernel %s %s after %.1f s: %s" % (release, state, host.monotonic() - started, size))
+    for warning in build.warnings(outcome):
+        _say("WARNING: " + warning)
 
 
 def _summary(found: Dict[str, Any]) -> str:

@@ -279,6 +279,10 @@ def test_too_little_space_is_a_warning(host):
 def test_a_module_that_is_not_there_is_a_warning(host):
     found = warn_host(host, parse("extra_modules gfs2 ext4 nosuchmod"))
     assert [problem.value for problem in found] == ["nosuchmod"]
+    host.remove("/lib/modules/6.12.1/modules.dep")
+    host.remove("/lib/modules/6.12.1/modules.builtin")
+    assert "modules of kernel 6.12.1" in warn_host(host, parse("extra_modules gfs2"))[0].message
+    assert warn_host(host, parse("")) == []
 
 
 def test_raw_over_something_is_a_warning(host):

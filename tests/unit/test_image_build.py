@@ -172,6 +172,18 @@ def test_a_hidden_file_beside_hooks_is_none(machine):
     assert "/etc/kdump/pre.d/README is not an executable file" in message(machine)
 
 
+def test_an_extra_module_that_the_kernel_lacks_is_left_out_with_a_warning(machine):
+    """It may have gone with an update of the kernel, which must not leave the host without an image."""
+    outcome = {}
+    decide(machine, "extra_modules none fat ext4\n", outcome=outcome).apply(machine.host)
+    manifest = store.current(machine.host, RELEASE)
+    assert names(machine.host.read(manifest.path))["etc/kdump/modules"] == b"fat\nvirtio_pci\nvirtio_blk\n"
+    said = build.report(machine.host, RELEASE, outcome)["warnings"]
+    assert len(said) == 1 and "extra_modules: there is no module none for kernel" in said[0]
+    assert manifest.warnings == []  # the image is the same without that line
+    assert not decide(machine, "extra_modules fat\n").changed
+
+
 def test_the_firmware_of_all_drivers_goes_in(machine):
     """Of a disk's as well as of a network card's, and of those that extra_modules names."""
     machine.write("/lib/modules/%s/kernel/virtio-blk.ko" % RELEASE, b"\x7fELF\0firmware=disk.fw\0")
@@ -396,6 +408,28 @@ def test_the_hosts_own_mount_replaces_busyboxs_where_a_target_asks_for_it(machin
     )
 
 
+@pytest.mark.parametrize("another", [True, False])
+def test_the_way_to_a_root_on_a_server_is_not_that_to_the_target(ssh_machine, monkeypatch, another):
+    def of_root(host, path, settings):
+        found = target_of("nfs", source="10.0.0.9:/root")
+        text = "nic eth1 mac 52:54:00:00:00:02 -\nnamed 10.0.1.2\n"
+        return found._replace(network=found.network._replace(text=text, modules=["raid1"])) if another else found
+
+    monkeypatch.setattr(target, "of_root", of_root)
+    _manifest, files = built(ssh_machine, "failure_action dump_to_rootfs\n")
+    assert files["etc/kdump/network"] == Way.text.encode() and settings_of(files, "root")["kind"] == "nfs"
+    assert files.get("etc/kdump/network-root", b"").startswith(b"nic eth1") is another
+    assert (b"raid1\n" in files["etc/kdump/modules-report"]) is another
+    assert b"raid1" not in files["etc/kdump/modules"]
+
+
+def test_the_way_to_a_root_on_a_server_needs_its_modules(machine, way, monkeypatch):
+    found = target_of("nfs", source="10.0.0.9:/root")
+    root = found._replace(network=found.network._replace(modules=["gone"]))
+    monkeypatch.setattr(target, "of_root", lambda *given: root)
+    assert "has no module gone, which dump_to_rootfs needs" in message(machine, "failure_action dump_to_rootfs\n")
+
+
 # --- the cluster ---------------------------------------------------------------------------------------------------
 FENCE = "fence_kdump_nodes node 10.0.0.4\nfence_kdump_args -p 7410 -f auto\n"
 
@@ -467,14 +501,13 @@ def test_all_problems_come_at_once(machine):
     machine.write("/boot/config-" + RELEASE, "CONFIG_CRASH_DUMP=y\n# CONFIG_PROC_VMCORE is not set\nCONFIG_RD_GZIP=y\n")
     machine.mounts(("0:30", "/", "/", "overlay", "overlay", "rw"))
     os.unlink(str(machine.root / "usr/bin/makedumpfile"))
-    text = message(machine, "kdump_pre /no/such\nextra_modules none\nextra_bins /etc/hosts\nbogus 1\n")
+    text = message(machine, "kdump_pre /no/such\nextra_bins /etc/hosts\nbogus 1\n")
     for part in (
         "CONFIG_PROC_VMCORE",
         "CONFIG_BLK_DEV_INITRD",
         "overlay",
         "makedumpfile",
         "/no/such",
-        "none",
         "/etc/hosts",
         "bogus",
     ):
@@ -510,6 +543,45 @@ def test_what_cannot_work_is_refused(machine, text, part):
     machine.write("/etc/kdump/network", "#!/bin/sh\n", 0o755)
     machine.link("/var/run", "/run")
     assert part in message(machine, text)
+
+
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        ("core_collector makedumpfile -l -d 31\n", "-l -d 31 vmcore dumpfile"),
+        ("ssh u@server\ncore_collector makedumpfile -F -d 31\n", "-F -d 31 vmcore"),
+    ],
+)
+def test_the_installed_makedumpfile_is_asked_for_its_arguments(ssh_machine, monkeypatch, text, line):
+    if "ssh" not in text:
+        monkeypatch.setattr(target, "of_conf", lambda *given: target_of("nfs", source="10.0.0.1:/x"))
+    asked = []
+
+    def makedumpfile(argv):
+        asked.append(" ".join(argv[1:]))
+        if argv[1] == "--check-params":
+            return (1, "Commandline parameter is invalid.\n")
+        return (0, "LZO support:\n  enabled\n  [--check-params]:\n")
+
+    ssh_machine.programs["makedumpfile"] = makedumpfile
+    said = message(ssh_machine, text)
+    assert "makedumpfile does not take these arguments: Commandline parameter is invalid." in said
+    assert asked == ["-h", "--check-params " + line]
+
+
+@pytest.mark.parametrize(
+    "given, command",
+    [
+        ("makedumpfile -Ed 31", "makedumpfile -E -d 31"),
+        ("/usr/bin/makedumpfile -cd31 --num-thr=2", "/usr/bin/makedumpfile -c -d 31 --num-threads 2"),
+        ("cp --sparse=always", "cp --sparse=always"),
+    ],
+)
+def test_each_flag_of_the_collector_is_a_word_of_its_own(machine, given, command):
+    """/init adds --num-threads, but for -E, with which makedumpfile refuses it."""
+    machine.write("/usr/bin/cp", machine.host.read("/usr/bin/mount"), 0o755)
+    _manifest, files = built(machine, "core_collector %s\n" % given)
+    assert settings_of(files, "dump")["core_collector"] == command
 
 
 def test_missing_programs_are_a_problem_but_not_in_check_mode(machine):

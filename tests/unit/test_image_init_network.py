@@ -159,6 +159,35 @@ def test_a_bond_of_two_in_a_vlan_under_a_bridge(capture):
     assert [capture.text("br0/bridge/" + name) for name in ("stp_state", "forward_delay")] == ["0", "0"]
 
 
+def test_after_a_failure_the_way_to_the_root_is_brought_up_too(capture):
+    """Lines that both ways have are not done again."""
+    capture.card("eth0", MAC)
+    capture.card("eth1", OTHER)
+    (capture.root / "etc/kdump/network-root").write_text(
+        "nic eth0 mac %s -\nup eth0 1500\nlink eth0\nnic eth1 mac %s -\nup eth1 1500\nlink eth1\n"
+        "address eth1 192.0.2.9/24\nnamed 192.0.2.9\n" % (MAC, OTHER)
+    )  # fmt: skip
+    after = """
+        report_failure() { echo "reported from $host_address"; }
+        run_emergency() { :; }
+        unmount_target() { :; }
+        load_modules() { :; }
+        save_report() { :; }
+        dump() { reach_network && echo "$1 by $network_plan"; }
+        failure_action=dump_to_rootfs
+        after_failure
+    """
+    rc, out, calls = capture.run(["nic eth0 mac " + MAC + " -", "up eth0 1500", "link eth0", *ENDS], after)
+    assert (
+        rc == 0 and "reported from 192.0.2.5\n" in out and "root by %s/etc/kdump/network-root\n" % capture.root in out
+    )
+    assert "name=192.0.2.9" in out
+    assert calls == [
+        "link set dev eth0 mtu 1500", "link set dev eth0 up", *ADDRESSED,
+        "link set dev eth1 mtu 1500", "link set dev eth1 up", "addr add 192.0.2.9/24 dev eth1",
+    ]  # fmt: skip
+
+
 def test_a_bond_that_the_module_has_made_is_taken(capture):
     """bonding makes bond0 when it is loaded (max_bonds)."""
     (capture.root / "sys/class/net/bond0/bonding").mkdir(parents=True)

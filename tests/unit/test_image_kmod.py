@@ -72,6 +72,12 @@ def test_options_are_carried_as_they_stand(machine):
     assert kmod.Modules(machine.host, RELEASE).load_order(["fat"])[0].options == 'name="two  words" x=1 y=2'
 
 
+def test_a_watchdog_is_fed_whatever_modprobe_d_says(machine):
+    machine.more_modules("kernel/drivers/watchdog/watchdog.ko")
+    machine.write("/etc/modprobe.d/a.conf", "options watchdog open_timeout=60 handle-boot-enabled=0 stop_on_reboot=1\n")
+    assert kmod.Modules(machine.host, RELEASE).load_order(["watchdog"])[0].options == "stop_on_reboot=1"
+
+
 def test_soft_dependencies_of_modprobe_d_count_as_well(machine):
     machine.write("/etc/modprobe.d/a.conf", "# softdep fat pre: xfs\nsoftdep fat pre: raid1 \\\n post: virtio-blk\n")
     assert order(machine, "fat") == ["md_mod", "raid1", "fat", "virtio_blk"]

@@ -647,16 +647,28 @@ def test_dhcp_takes_the_servers_ipv4_address(net):
     assert "DHCP in the capture kernel is IPv4 only" in net.refusal([SERVER6], dhcp=True)
 
 
+@pytest.mark.parametrize("name", ["KDUMP_COMMANDLINE", "KDUMP_COMMANDLINE_APPEND"])
 @pytest.mark.parametrize(
-    "append, expected",
+    "words, expected",
     [
         ("", False),
         ("irqpoll ip=dhcp nr_cpus=1", True),
         ("ip=eth0:dhcp", True),
-        ("ip=192.0.2.5::192.0.2.1:255.255.255.0::eth0:none", False),
-        ("ipv6.disable=1 zip=dhcp", False),
+        ("ip=any", True),
+        ("ip=192.0.2.5::192.0.2.1:255.255.255.0::eth0:none", None),
+        ("ip=dhcp6", None),
+        ("ip=eth0:dhcp:1400", None),
+        ("ip=eth0:auto6 ip=eth1:dhcp", None),
+        ("ipv6.disable=1 zip=dhcp ip", False),
     ],
 )
-def test_who_asks_for_dhcp(append, expected):
-    assert network.wants_dhcp({"KDUMP_COMMANDLINE_APPEND": append}) is expected
-    assert network.wants_dhcp({}) is False
+def test_who_asks_for_dhcp_and_what_else_is_refused(name, words, expected):
+    settings = {name: words}
+    if expected is None:
+        with pytest.raises(KdumpError) as error:
+            network.check_settings(settings)
+        assert [problem.option for problem in error.value.problems] == [name]
+        assert "does not go by ip=" in str(error.value)
+    else:
+        network.check_settings(settings)
+        assert network.wants_dhcp(settings) is expected

@@ -267,6 +267,20 @@ def test_a_kernel_by_path_with_an_image_of_ones_own(host):
     assert line.startswith("base novmcoredd") and line.endswith(" last") and " nr_cpus=3 " in line
 
 
+@pytest.mark.parametrize("base", ["", "KDUMP_COMMANDLINE", "cmdline"])
+def test_a_watchdog_is_fed_in_the_capture_kernel_unless_it_is_told_otherwise(host, base):
+    line = "a watchdog.open_timeout=60 watchdog.handle_boot_enabled=0 crashkernel=96M"
+    settings = 'KDUMP_COMMANDLINE_APPEND="watchdog.open_timeout=600"\n'
+    if base == "":
+        host.put("/proc/cmdline", line.encode())
+    if base == "KDUMP_COMMANDLINE":
+        settings += 'KDUMP_COMMANDLINE="%s"\n' % line
+    host.put("/etc/sysconfig/kdump", settings.encode())
+    host.image()
+    load(host, cmdline=line if base == "cmdline" else None)
+    assert kexec.report(host, request())["cmdline"].split()[:-1] == ["a", "watchdog.open_timeout=600"]
+
+
 def test_a_kernel_by_path_takes_the_image_of_the_release_it_names(host):
     host.put("/boot/vmlinuz-6.13.0-test", bzimage("6.13.0-test"))
     image = host.image("of the other", release="6.13.0-test")

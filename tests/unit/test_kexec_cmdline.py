@@ -56,6 +56,19 @@ def test_rules(running, settings, options, expected):
 
 
 @pytest.mark.parametrize(
+    "given, kept",
+    [
+        ("a watchdog.open_timeout=60 b", "a b"),
+        ("watchdog.handle_boot_enabled=0 a watchdog.handle-boot-enabled=N watchdog.handle_boot_enabled=off", "a"),
+        ("watchdog.handle_boot_enabled=1 watchdog.handle_boot_enabled", None),  # the kernel's default may be not to
+        ("open_timeout=60 softdog.soft_margin=0 watchdog_thresh=0", None),
+    ],
+)
+def test_what_keeps_the_kernel_from_feeding_a_watchdog(given, kept):
+    assert " ".join(kexec_cmdline.fed(given.split())) == (given if kept is None else kept)
+
+
+@pytest.mark.parametrize(
     "cpuinfo, expected",
     [
         pytest.param(CPUINFO, 4, id="the boot CPU's"),

@@ -10,8 +10,9 @@ import sys
 import pytest
 
 from ansible_collections.vmcore.kdump.plugins.module_utils import kexec, program
+from ansible_collections.vmcore.kdump.plugins.module_utils.image import build
 from ansible_collections.vmcore.kdump.plugins.module_utils.plan import Plan, Step
-from ansible_collections.vmcore.kdump.plugins.module_utils.problems import fail
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import Problem, fail
 from ansible_collections.vmcore.kdump.tests.unit.kexec_host import KERNEL, RELEASE, KexecHost, bzimage
 
 
@@ -28,10 +29,12 @@ def builder(monkeypatch):
         text = "one"
         broken = False
         built = []
+        recipe = build.Recipe("", "", "", "", None, [], [], [])
 
-        def decide(self, host, release, conf, settings, force=False, check=False):
+        def decide(self, host, release, conf, settings, force=False, check=False, outcome=None):
             if self.broken:
                 raise fail("The dump target is on multipath.", "Use another.")
+            outcome["recipe"] = self.recipe
             if self.text in self.built:
                 return Plan([])
             self.built.append(self.text)
@@ -113,6 +116,17 @@ def test_at_boot_an_older_image_is_loaded_where_the_new_one_cannot_be(host, buil
     assert kexec.loaded(host).initrd == old and kexec.store.current(host, RELEASE).path == old
     said = capsys.readouterr().err
     assert "does not fit" in said and "OLDER" in said and old in said
+
+
+@pytest.mark.parametrize("command", [["arm"], ["build", "--kernel", RELEASE]])
+def test_what_the_image_lacks_is_in_the_log_each_time(host, builder, capsys, command):
+    builder.recipe = builder.recipe._replace(
+        warnings=[Problem("No report.", "")], ignored=[Problem("No module x.", "")]
+    )
+    for _round in range(2):
+        assert program.main(command, host) == 0
+        out = capsys.readouterr().out
+        assert "WARNING: No report.\n" in out and "WARNING: No module x.\n" in out
 
 
 def test_build_does_not_load(host, builder):

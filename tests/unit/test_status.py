@@ -271,6 +271,19 @@ def test_what_the_native_engine_passes_over_is_a_warning(tmp_path, digest):
     assert [text for text in look(host)["warnings"] if "dracut_args: --xz has no effect" in text]
 
 
+def test_what_only_kdump_utils_goes_by_is_a_warning(tmp_path, digest):
+    host = Guest(tmp_path)
+    host.write(layout.CONF, b"force_no_rebuild 1\nforce_rebuild 0\n")
+    host.write(layout.SYSCONFIG, b'KDUMP_IMG="Image"\nKDUMP_IMG_EXT=".gz"\nKEXEC_ARGS="-s --elf32-core-headers"\n')
+    found = [text.split(" has no effect.")[0] for text in look(host)["warnings"] if "has no effect" in text]
+    assert found == ["force_no_rebuild", "KDUMP_IMG", "KDUMP_IMG_EXT", "KEXEC_ARGS"]
+    host.write(layout.CONF, b"force_rebuild 1\n")
+    host.write(layout.SYSCONFIG, b'KDUMP_IMG="vmlinuz"\nKDUMP_IMG_EXT=""\nKEXEC_ARGS="-s"\n')  # as it is shipped
+    assert [text for text in look(host)["warnings"] if "has no effect" in text] == [
+        "force_rebuild has no effect. Remove it: the native engine builds its image anew when something has changed."
+    ]
+
+
 def test_what_the_image_may_lack_is_a_warning(tmp_path, digest):
     host = Guest(tmp_path)
     arm(host, digest)

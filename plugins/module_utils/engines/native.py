@@ -5,7 +5,7 @@
 driver.py says what each function is for.
 """
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from .. import (
     boot,
@@ -23,7 +23,7 @@ from .. import (
 )
 from ..image import build, store
 from ..plan import Plan, Step
-from ..problems import KdumpError, Parts
+from ..problems import KdumpError, Parts, Problem, shown
 from . import kdumpctl
 from .driver import Configuration, Recommendation
 
@@ -39,8 +39,29 @@ def configuration(host: Any) -> Configuration:
     settings = parts.of({}, kexec.settings, host)
     found = conf.parse(text or "")
     warnings = conf_dracut.judge(found.get("dracut_args")).warnings + parts.of([], servers.unresolved, host, found)
-    found = found._replace(warnings=found.warnings + warnings)
+    found = found._replace(warnings=found.warnings + warnings + list(_without_effect(found, settings)))
     return Configuration(text, found, settings, parts.errors)
+
+
+# What kdump-utils ships (gen-kdump-sysconfig.sh of 1.0.61) asks for nothing.
+_SHIPPED = {"KDUMP_IMG": ("vmlinuz",), "KDUMP_IMG_EXT": (), "KEXEC_ARGS": ("-s", "--dt-no-old-root")}
+_FOUND = "the native engine finds the kernel by its release (KDUMP_KERNELVER) in KDUMP_BOOTDIR."
+_WHY = {
+    "force_rebuild": "the native engine builds its image anew when something has changed.",
+    "force_no_rebuild": "the native engine builds its image anew when something has changed.",
+    "KDUMP_IMG": _FOUND, "KDUMP_IMG_EXT": _FOUND,
+    "KEXEC_ARGS": "the native engine loads by a system call.",
+}  # fmt: skip
+
+
+def _without_effect(found: conf.Conf, settings: Mapping[str, str]) -> Iterator[Problem]:
+    """What kdump-utils goes by in the same two files, and this engine does not."""
+    given = {name: found.get(name) for name in ("force_rebuild", "force_no_rebuild") if found.get(name) == "1"}
+    for name, shipped in _SHIPPED.items():
+        if set(settings.get(name, "").split()) - set(shipped):
+            given[name] = settings[name]
+    for name, value in given.items():
+        yield Problem("%s has no effect." % name, "Remove it: " + _WHY[name], name, shown(value))
 
 
 def _conf_text(host: Any) -> Optional[str]:

@@ -27,6 +27,7 @@ class Recipe(NamedTuple):
     target: target.Target
     inputs: List[contents.Input]
     warnings: List[Problem]  # what a crash may lack all the same
+    ignored: List[Problem]  # what kdump.conf asks for in vain: no input, so nothing that an image's manifest could tell
 
 
 def decide(
@@ -71,6 +72,12 @@ def _describe(inputs: List[Dict[str, str]]) -> str:
     return "".join("%s  /%s\n" % (item["sha256"][:16], item["name"]) for item in inputs)
 
 
+def warnings(outcome: Mapping[str, Any]) -> List[str]:
+    """The sentences for whoever has called decide(), which has filled `outcome`."""
+    recipe = outcome.get("recipe")
+    return [str(problem) for problem in recipe.warnings + recipe.ignored] if recipe else []
+
+
 def report(host: Any, release: str, outcome: Mapping[str, Any]) -> Dict[str, Any]:
     """What the module says after decide() has filled `outcome`. In check mode the image may not be there."""
     recipe, built = outcome.get("recipe"), outcome.get("manifest")
@@ -81,7 +88,7 @@ def report(host: Any, release: str, outcome: Mapping[str, Any]) -> Dict[str, Any
         "inputs": _manifest_inputs(recipe) if recipe else [],
         "bytes": present.bytes if present else None,
         "seconds": built.seconds if built else None,
-        "warnings": [str(problem) for problem in recipe.warnings] if recipe else [],
+        "warnings": warnings(outcome),
     }
 
 
@@ -144,11 +151,9 @@ def observe(host: Any, release: str, conf: Any, settings: Mapping[str, str]) -> 
     collecting = problems.of(None, parts.add_tools, host, conf, kind, content, tools)
     problems.of(None, parts.add_hooks, host, conf, content, tools)
     starters = problems.of([], _add_targets, targets, fence, content, tools) if targets else []
-    warnings = list(targets.warnings) if targets else []
-    if modules is not None:
-        problems.of(None, kmod.require, modules, conf.get("extra_modules").split(), "extra_modules in kdump.conf")
+    lacking = list(targets.warnings) if targets else []
     if modules is not None and targets:
-        warnings += problems.of([], _add_modules, host, modules, conf, targets, fence, content)
+        lacking += problems.of([], _add_modules, host, modules, conf, targets, fence, content)
     problems.of(None, tools.end)
     problems.end()
     content.text("etc/kdump/plan", _plan(release, conf, collecting, targets, fence, content, tools, starters))
@@ -158,7 +163,8 @@ def observe(host: Any, release: str, conf: Any, settings: Mapping[str, str]) -> 
     dump = targets.named["dump"]
     if resolving.addresses:
         dump = dump._replace(manifest=dict(dump.manifest, addresses=resolving.addresses))
-    return Recipe(release, kernel_path, kernel_sha256, digest, dump, inputs, warnings)
+    ignored = kmod.left_out(modules, conf.get("extra_modules").split())
+    return Recipe(release, kernel_path, kernel_sha256, digest, dump, inputs, lacking, ignored)
 
 
 def _digest(release: str, kernel_sha256: str, inputs: List[contents.Input]) -> str:
@@ -215,8 +221,10 @@ def _add_targets(
     targets: _Targets, fence: Optional[parts.Fence], content: contents.Contents, tools: contents.Tools
 ) -> List[str]:
     """The files that nothing needs once the dump target is reached are what this returns."""
-    for found in targets.named.values():
-        parts.add_target(found, content, tools)
+    for name, found in targets.named.items():
+        # The way to the root is taken after the target has failed: it must not be in the way of the target's.
+        other = name == "root" and found.network != targets.named["dump"].network
+        parts.add_target(found, content, tools, "network-root" if other else "network")
     if fence is not None:
         parts.add_fence(fence, content, tools)
     parts.add_lvm_conf(list(targets.named.values()), content)
@@ -234,7 +242,9 @@ def _add_modules(
     dump = targets.named["dump"]
     networks = ([dump.network] if dump.network is not None else []) + (fence.networks if fence is not None else [])
     for name, why in (("dump", "the dump target"), ("root", "dump_to_rootfs")):
-        needed = parts.wanted_of(networks + [targets.named[name]] if name in targets.named else []).names
+        found = targets.named.get(name)
+        sources: List[Any] = [*networks, found, found.network] if found is not None else []
+        needed = parts.wanted_of([source for source in sources if source is not None]).names
         kmod.require(modules, sorted(set(needed)), why)
     late = targets.late + [found.network for found in targets.late if found.network is not None]
     loaded = parts.add_modules(

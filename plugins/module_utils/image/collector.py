@@ -36,10 +36,22 @@ def parse(text: str, kind: str) -> Collector:
             "core_collector",
             text,
         )
-    # -F writes a stream for a pipe: /init adds it where it writes to one, whatever the target is then (kdump.sh).
-    words = [word for word in text.split()[1:] if name != "makedumpfile" or word != "-F"]
-    first = text.split()[0] if name == "makedumpfile" else name
-    return Collector(" ".join([first] + words), name)
+    if name != "makedumpfile":
+        return Collector(" ".join([name] + text.split()[1:]), name)
+    return Collector(" ".join(text.split()[:1] + _words(text)), name)
+
+
+def _words(text: str) -> List[str]:
+    """makedumpfile's arguments, each flag by itself and in full: /init looks for -E and --num-threads among them.
+
+    Without -F, which writes a stream for a pipe: /init adds it where it writes to one, whatever the target is then
+    (kdump.sh).
+    """
+    try:
+        given = [(flag, value) for flag, value in flags(text) if flag != "-F"]
+    except getopt.GetoptError:  # which check() tells
+        return [word for word in text.split()[1:] if word != "-F"]
+    return [word for pair in given for word in pair if word]
 
 
 def check(collector: Collector, help_text: str) -> List[Problem]:

@@ -16,7 +16,8 @@ _COMPRESSION = 5  # level 6 takes half as long again for one part in a hundred
 # File systems are mounted over these in the capture kernel (init.SCRIPT): nothing of the image is seen there.
 _COVERED = ("dev", "kdump", "proc", "run", "sys", "tmp")
 _OURS = ("/init", "/etc/passwd", "/etc/nsswitch.conf") + tuple(
-    "/etc/kdump/" + name for name in "digest modules modules-report network network-fence plan udhcpc ssh/key".split()
+    "/etc/kdump/" + name
+    for name in "digest modules modules-report network network-fence network-root plan udhcpc ssh/key".split()
 )
 # The image is always laid out with everything under /usr.
 _MERGED = ("bin", "sbin", "lib", "lib64")

@@ -247,6 +247,8 @@ after_failure() {
     unmount_target
     say "failure action: dumping to the root file system"
     load_modules /etc/kdump/modules-report
+    # Another way than the target's: that may be up, and not lead there.
+    [ ! -e /etc/kdump/network-root ] || network_is_up='' network_plan=/etc/kdump/network-root
     dump root
     status=$?
     [ $status != 0 ] || say "the vmcore is complete, on the root file system"

@@ -11,7 +11,9 @@ import lzma
 import zlib
 from typing import Any, Dict, List, NamedTuple, Optional, Set
 
-from ..problems import KdumpError, Problem, fail
+from .. import cmdline
+from ..kexec_cmdline import fed
+from ..problems import KdumpError, Problem, fail, shown
 
 _MODPROBE_FOLDERS = (
     "/etc/modprobe.d",
@@ -58,6 +60,7 @@ class Modules:
         config = _config(host)
         self._soft = _parse_softdep(self._text("modules.softdep") + "\n" + config)
         self._options = _parse_options(config)
+        self._options["watchdog"] = cmdline.join(fed(cmdline.split(self._options.get("watchdog", "")), ""))
         if not self._depends and not self._builtin:
             raise fail(
                 "Nothing is known about the modules of kernel %s: %s/modules.dep is missing." % (release, self._folder),
@@ -203,6 +206,20 @@ def unpack(host: Any, path: str) -> bytes:
             "The kernel module %s is broken: it is no ELF file." % path, "Reinstall that kernel's package.", value=path
         )
     return data
+
+
+def left_out(modules: Modules, names: List[str]) -> List[Problem]:
+    """A warning for each of extra_modules that is neither there nor built in.
+
+    kdumpctl too says no more than `Module … not found`: what a new kernel has lost must not leave the host without an image.
+    """
+    return [
+        Problem(
+            "extra_modules: there is no module %s for kernel %s." % (shown(name), modules.release),
+            "It is left out of the capture image.", "extra_modules", name,
+        )
+        for name in names if not modules.known(name)
+    ]  # fmt: skip
 
 
 def require(modules: Modules, names: List[str], why: str) -> None:

@@ -13,8 +13,11 @@ import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .. import cmdline
-from ..problems import KdumpError, Missing, Problem, fail
+from ..problems import KdumpError, Missing, Problem, fail, shown
 from . import init_network, network_devices
+
+_COMMAND_LINES = ("KDUMP_COMMANDLINE", "KDUMP_COMMANDLINE_APPEND")
+_DHCP = re.compile(r"ip=(?:[^:]+:)?(?:dhcp|on|any)\Z")
 
 
 class Network(NamedTuple):
@@ -66,11 +69,27 @@ def observe(host: Any, addresses: List[str], dhcp: bool) -> Network:
 
 
 def wants_dhcp(settings: Dict[str, str]) -> bool:
-    """Whether KDUMP_COMMANDLINE_APPEND asks for DHCP: `ip=dhcp`, or `ip=INTERFACE:dhcp` as dracut.cmdline(7) has it."""
-    for word in cmdline.split(settings.get("KDUMP_COMMANDLINE_APPEND", "")):
-        if cmdline.key(word) == "ip" and word.endswith(("=dhcp", ":dhcp")):
-            return True
-    return False
+    """Whether the capture kernel is to ask for its address: `ip=dhcp`, or `ip=INTERFACE:dhcp`, as dracut.cmdline(7) has it."""
+    return any(_DHCP.match(word) for dummy, word in _words(settings))
+
+
+def check_settings(settings: Dict[str, str]) -> None:
+    """KdumpError with all other words of dracut.cmdline(7) that would set up a network: nothing here goes by them."""
+    problems = [
+        Problem(
+            "%s: the native engine does not go by %s." % (name, shown(word)),
+            "Take it out: the host's own addresses and routes are used then. Or ask for an IPv4 address by ip=dhcp.", name, word,
+        )
+        for name, word in _words(settings) if not _DHCP.match(word)
+    ]  # fmt: skip
+    if problems:
+        raise KdumpError(problems)
+
+
+def _words(settings: Dict[str, str]) -> List[Tuple[str, str]]:
+    """The words for addresses on the capture kernel's command line, each with the variable that has it."""
+    words = [(name, word) for name in _COMMAND_LINES for word in cmdline.split(settings.get(name, ""))]
+    return [(name, word) for name, word in words if cmdline.key(word) == "ip" and "=" in word]
 
 
 def _first_way(host: Any, addresses: List[str], dhcp: bool) -> _Way:
@@ -82,7 +101,7 @@ def _first_way(host: Any, addresses: List[str], dhcp: bool) -> _Way:
                 raise fail(
                     "The server's address %s is IPv6, and DHCP in the capture kernel is IPv4 only." % address,
                     "Take ip=dhcp out of KDUMP_COMMANDLINE_APPEND: the host's own addresses are used then.",
-                    "KDUMP_COMMANDLINE_APPEND",
+                    _COMMAND_LINES[1],
                 )
             return _way(host, address)
         except KdumpError as error:

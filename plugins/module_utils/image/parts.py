@@ -7,6 +7,7 @@ Each function puts its part into the contents and raises KdumpError with everyth
 
 from typing import Any, List, Mapping, NamedTuple, Optional
 
+from ..conf_collector import check_installed
 from ..problems import KdumpError, Parts, Problem, fail
 from . import collector, contents, firmware, init, kmod, network, target
 
@@ -40,7 +41,10 @@ def add_tools(
         # pthread_cancel(3), which --num-threads comes to, loads it and aborts without.
         content.opened_at_runtime("libgcc_s.so.1", makedumpfile)
         result = host.run([makedumpfile, "-h"], timeout=30)
-        problems = collector.check(collecting, result.out + result.err)
+        usage, line = result.out + result.err, conf.get("core_collector")
+        problems = collector.check(collecting, usage)
+        if collecting.name == "makedumpfile" and not problems:
+            problems = list(check_installed(host, makedumpfile, line, kind, usage))
         if problems:
             raise KdumpError(problems)
     return collecting
@@ -63,14 +67,16 @@ def add_hooks(host: Any, conf: Any, content: contents.Contents, tools: contents.
 
 
 # --- targets -------------------------------------------------------------------------------------------------------
-def add_target(found: target.Target, content: contents.Contents, tools: contents.Tools) -> None:
-    """What stays in the image during the whole capture: programs, keys, the plan of the network."""
+def add_target(
+    found: target.Target, content: contents.Contents, tools: contents.Tools, plan: str = "network"
+) -> None:  # fmt: skip
+    """What stays in the image during the whole capture: programs, keys, the network's plan, in a file of this name."""
     for name, package in found.programs:
         tools.add(name, package, own=True)
     for file in found.files:
         content.put(file.name, file.content, file.mode)
     if found.network is not None:
-        content.text("etc/kdump/network", found.network.text)
+        content.text("etc/kdump/" + plan, found.network.text)
         add_network(found.network, content, tools)
 
 
