@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Guests that the tests may crash, reached through the installed tarball of the collection."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -21,6 +22,7 @@ ARMING_SECONDS = 180
 ALL = os.environ.get("VMCORE_KDUMP_ALL") == "yes"
 RESOURCES = ROOT / "molecule/resources"
 TABLE = yaml.safe_load((RESOURCES / "vars/targets.yml").read_text())
+SERVER = "vm-server"
 
 
 class Host:
@@ -88,12 +90,6 @@ class Host:
 
 
 @pytest.fixture(scope="session")
-def everything():
-    """Whether the tests marked `long` run, too."""
-    return ALL
-
-
-@pytest.fixture(scope="session")
 def programs():
     """Where this Python's ansible-playbook and molecule are."""
     directory = pathlib.Path(sys.prefix) / "bin"
@@ -129,7 +125,9 @@ def new_host(installed):
             guest.down(name)
         suite = os.environ.get("VMCORE_KDUMP_SUITE", "trixie")
         made[name] = guest.up(name, suite, memory, cpus, list(disks), 0, cards=list(cards), share=share and ALL)
-        inventory.write_text(guest.inventory(list(made.values())))
+        written = inventory.with_suffix(".new")
+        written.write_text(guest.inventory(list(made.values())))
+        written.replace(inventory)  # a playbook may be reading it
         return Host(installed._replace(inventory=inventory), name)
 
     yield make
@@ -142,6 +140,22 @@ def new_host(installed):
 def host(request, new_host):
     """A guest for a module of tests, which use it one after another: GUEST names it, HARDWARE is what it has."""
     return new_host(request.module.GUEST, **request.module.HARDWARE)
+
+
+@pytest.fixture(scope="module" if ALL else "session")
+def server_to_be(new_host):
+    """The dump server, made by role server while the tests go on: that takes minutes. A future of it."""
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        yield threads.submit(make_server, new_host)
+
+
+def make_server(new_host):
+    """Its sshd on the segment is not the one that the lab comes in by."""
+    one = new_host(SERVER, **TABLE["guests"]["server"])
+    one.ssh(RESOURCES.joinpath("server.sh").read_text())
+    variables = {"kdump_server_hosts": SERVER, **(TABLE["server_variables"] if ALL else {})}  # packages: minutes
+    one.ansible.playbook("vmcore.kdump.server", "-e", json.dumps(variables), ANSIBLE_PIPELINING="true")
+    return one
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ A reboot takes a minute under emulation, so they are few: a crash reboots, and s
 import time
 
 import pytest
-from conftest import TABLE
+from conftest import ALL, TABLE
 
 GUEST = "vm-client"  # test_targets.py, which comes after, goes on with it
 HARDWARE = TABLE["guests"]["client"]
@@ -25,6 +25,13 @@ VOLATILE = (
     "/tmp/",
     "/root/",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server_for_the_next_module(request, host):
+    """Begun here, where one guest is at work: a machine runs two."""
+    if not ALL and any(item.module.__name__ == "test_targets" for item in request.session.items):
+        request.getfixturevalue("server_to_be")
 
 
 def snapshot(host):

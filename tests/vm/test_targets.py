@@ -9,14 +9,14 @@ import json
 
 import pytest
 import yaml
-from conftest import RESOURCES, TABLE
+from conftest import RESOURCES, SERVER, TABLE
 
 from lab import panic
 
 GUEST = "vm-client"
-SERVER = "vm-server"
 FAULTS = yaml.safe_load((RESOURCES / "vars/faults.yml").read_text())["faults"]
 ARRIVED = "/srv/vmcore-kdump"
+REPORT = {"capture.json", "kexec-dmesg.log", "vmcore-dmesg.txt"}  # whatever else is lost
 HARDWARE = TABLE["guests"]["client"]
 
 
@@ -26,13 +26,8 @@ def rows(table):
 
 
 @pytest.fixture(scope="module")
-def server(new_host, everything):
-    """The dump server, made by role server. Its sshd on the segment is not the one that the lab comes in by."""
-    one = new_host(SERVER, **TABLE["guests"]["server"])
-    one.ssh(RESOURCES.joinpath("server.sh").read_text())
-    variables = {"kdump_server_hosts": SERVER, **(TABLE["server_variables"] if everything else {})}  # packages: minutes
-    one.ansible.playbook("vmcore.kdump.server", "-e", json.dumps(variables), ANSIBLE_PIPELINING="true")
-    return one
+def server(server_to_be):
+    return server_to_be.result()
 
 
 def server_for(request, target):
@@ -189,11 +184,14 @@ def test_a_failure_is_never_silent(host, request, fault):
     state = host.info(remote=True)
     told = [failure for failure in state["failures"] if failure["directory"] not in known]
     assert any(row["message"] in failure["message"] for failure in told), state["failures"]
+    if row["report"] == "target":
+        files = [dump["files"] for dump in state["vmcores"] if dump["directory"] == told[0]["directory"]]
+        assert files and REPORT <= set(files[0]), (told, files)
+        return
+    directory = told[0]["directory"]
     if row["report"] == "root":
-        new = [path for path in host.ssh("ls -d /var/crash/*").splitlines() if path not in dumps]
-        dump = host.module("vmcore_info", paths=[f"{new[0]}/vmcore"], deep=True)["vmcores"][0]
+        (directory,) = [path for path in host.ssh("ls -d /var/crash/*").splitlines() if path not in dumps]
+        dump = host.module("vmcore_info", paths=[f"{directory}/vmcore"], deep=True)["vmcores"][0]
         assert (dump["verdict"], dump["problems"]) == ("complete", [])
-    elif row["report"] == "host":
-        files = host.ssh(f"ls {told[0]['directory']}").split()
-        assert {"capture.json", "kexec-dmesg.log", "vmcore-dmesg.txt"} <= set(files)
-        assert "sysrq" in host.ssh(f"cat {told[0]['directory']}/vmcore-dmesg.txt")
+    assert REPORT <= set(host.ssh(f"ls {directory}").split())
+    assert "sysrq" in host.ssh(f"cat {directory}/vmcore-dmesg.txt")
