@@ -19,7 +19,7 @@ help:
 	@touch $@
 
 check: .venv/bin/nox
-	$(NOX) lint "unit(version='3.6')" "unit(version='3.13')"
+	$(NOX) lint "unit(version='3.13')"
 
 test: .venv/bin/nox
 	python3 -m lab deps --tests

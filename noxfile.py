@@ -141,7 +141,8 @@ def unit(session, version):
     python = environment(session, f"unit-{version}", version, "-r", "requirements/unit.txt")
     # The shells that run /init know nothing of this Python: once is enough.
     left_out = [] if version == NEWEST or ALL else ["--ignore=tests/unit/test_image_init.py"]
-    tests(session, python, f"unit-{version}", "tests/unit", "--numprocesses=auto", *left_out)
+    workers = f"--numprocesses={2 * (os.cpu_count() or 1)}"  # some tests wait for what takes its time
+    tests(session, python, f"unit-{version}", "tests/unit", workers, *left_out)
 
 
 @nox.session(python=False)

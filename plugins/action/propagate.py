@@ -121,14 +121,10 @@ class ActionModule(ActionBase):
     # --- parts -----------------------------------------------------------------------------------------------------
     def _server(self, first: dict[str, Any]) -> Server:
         args, port = self._args, first["port"]
-        # Trust on first use was the host's: what it has pinned then is what the controller has to find as well.
-        given = args["host_keys"] or (first["host_keys"] if args["accept_new"] else [])
-        if port != 22 and given and not args["host_keys"]:
-            # Anybody who has an account on the server may listen there at a higher port.
-            raise ServerError(
-                f"The host names port {port} of the dump server {args['server']}, and nobody but the host vouches for the key "
-                "that is shown there: give that key as host_keys."
-            )
+        # Trust on first use was the host's: what it has pinned then is what the controller has to find as well. But anybody who
+        # has an account on the server may listen there at another port, which the host alone names.
+        trusted = first["host_keys"] if args["accept_new"] and port == 22 else []
+        given = args["host_keys"] or trusted
         return Server(args["address"] or args["server"], port, args["user"], args["password"], given)
 
     def _request(self, host: dict[str, Any], keys: list[str], exclusive: bool = False) -> dict[str, Any]:

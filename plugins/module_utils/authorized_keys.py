@@ -15,7 +15,7 @@ from .receiver_commands import ONE_KEY_EACH, is_host
 MARK = "vmcore.kdump"  # a comment that begins with it says who wrote the line
 # Options that only narrow down who may use a key, and when: an administrator's own are kept.
 _KEPT = ("from=", "expiry-time=")
-_SOMEBODYS = (
+SOMEBODYS = (
     "If it is the host's own key, take that line away on the server, or let its comment end with @%s; if it is anybody else's, "
     "remove the key on the host."
 )
@@ -105,7 +105,7 @@ def check_owner(text: str, name: str, keys: List[str]) -> None:
             raise fail(message, ONE_KEY_EACH, "public_keys", line.key)
         message = its + "is let in by the dump server already, by a line that does not name the host: its comment is %s." % (
             shown(line.comment) or "empty")  # fmt: skip
-        raise fail(message, _SOMEBODYS % name, "public_keys", line.key)
+        raise fail(message, SOMEBODYS % name, "public_keys", line.key)
 
 
 def removed(text: str, name: str, keys: List[str]) -> str:
@@ -145,7 +145,7 @@ def _owner(line: Line) -> str:
 
 def _names(line: Line, name: str) -> bool:
     """Whether the comment is that of a key that was made on the host (ssh-keygen: user@host), by its long or short name."""
-    host = line.comment.rpartition("@")[2]
+    name, host = name.lower(), line.comment.lower().rpartition("@")[2]
     return "@" in line.comment and (host in (name, name.split(".")[0]) or host.split(".")[0] == name)
 
 

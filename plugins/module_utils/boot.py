@@ -15,12 +15,14 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import cmdline, conf, kexec, layout, servers
 from .plan import Plan, Step
-from .problems import fail
+from .problems import Problem, fail, shown
 
 _PACKAGE = __name__.rpartition(".")[0]  # ansible_collections.vmcore.kdump.plugins.module_utils
 
 _IMPORT = re.compile(r"^[ \t]*from (\.+)([\w.]*) import (?:\(([^)]*)\)|(.*))", re.MULTILINE)
 _NAME = re.compile(r"\w+")
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+_MEND = "Run the role vmcore.kdump.kdump, or the module vmcore.kdump.boot, on this host."
 
 _MAIN = """\
 import sys
@@ -279,6 +281,42 @@ def is_enabled(host: Any) -> bool:
     return _link(host) == layout.UNIT and host.is_file(layout.UNIT)
 
 
+def problems(host: Any) -> List[Problem]:
+    """Why the unit would arm nothing at the next boot, though it is enabled.
+
+    Looked at is only what another version of this collection, or another interpreter, has written alike.
+    """
+    if not is_enabled(host):
+        return []
+    found = []
+    if not host.is_file(layout.PROGRAM) or host.read(layout.PROGRAM, 2) != b"PK":
+        found.append("%s is missing or damaged" % layout.PROGRAM)
+    starts = re.findall("^ExecStart=(.*)$", host.read_text(layout.UNIT), re.MULTILINE)
+    command = re.fullmatch(r"(/\S+)( -\S+)* %s arm" % re.escape(layout.PROGRAM), starts[0] if len(starts) == 1 else "")
+    if command is None:
+        found.append("%s was changed and does not run %s" % (layout.UNIT, layout.PROGRAM))
+    elif not host.exists(command.group(1)):
+        found.append("%s names the interpreter %s, which is gone" % (layout.UNIT, shown(command.group(1))))
+    return [Problem("Nothing arms this host at boot: %s." % sentence, _MEND) for sentence in found]
+
+
+def warnings(host: Any) -> List[Problem]:
+    """Why nobody would be told of a crash that leaves nothing."""
+    if not is_enabled(host):
+        return []
+    if not host.is_file(layout.UNIT_END):
+        return [Problem("How boots end is not noted: %s is missing." % layout.UNIT_END, _MEND)]
+    # At boot the two units start at the same time, and loading takes the longer.
+    noting = not _notes_ends(host) or not kexec.is_loaded(host)
+    if noting or host.read_text(layout.RUNNING, "").strip() == host.read_text(_BOOT_ID, "").strip():
+        return []
+    return [Problem(
+        "How this boot ends is not noted, so a crash that leaves nothing would not be told: %s has failed or was stopped."
+        % layout.UNIT_END_NAME,
+        "`systemctl status {0}` says why; mend that, then `systemctl restart {0}`.".format(layout.UNIT_END_NAME),
+    )]  # fmt: skip
+
+
 def stable_python(host: Any, python: str) -> str:
     """A path of this interpreter that outlives its next minor version: /usr/bin/python3.12 goes with an upgrade."""
     for name in ("/usr/libexec/platform-python", "/usr/bin/python3", "/usr/local/bin/python3"):
@@ -370,12 +408,15 @@ def _reload_steps(host: Any, paths: List[str]) -> List[Step]:
     return steps
 
 
+def _notes_ends(host: Any) -> bool:
+    """Nothing is to be noted, and systemd starts nothing, in a boot without a reservation."""
+    asked = cmdline.values(cmdline.split(host.read_text("/proc/cmdline", "")), "crashkernel")
+    return bool(asked) and bool(host.is_dir("/run/systemd/system"))
+
+
 def _begin_steps(host: Any) -> List[Step]:
     """How this boot ends is noted from now on; at the next ones systemd does that."""
-    # Nothing is to be noted, and systemd starts nothing, in a boot without a reservation.
-    if not cmdline.values(cmdline.split(host.read_text("/proc/cmdline", "")), "crashkernel"):
-        return []
-    if not host.is_dir("/run/systemd/system") or host.exists(layout.BEGUN):
+    if not _notes_ends(host) or host.exists(layout.BEGUN):
         return []
 
     def apply(target: Any) -> None:

@@ -24,8 +24,8 @@ def observe(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
 def look(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
     """The newest dumps, wherever they lie: `marked` tells whether the log of one has the marker, and it is then read whole.
 
-    `own` tells whether one is this host's, by the name of its directory, where other hosts' dumps lie there too. `waiting`
-    are sentences about a dump that is still on a raw device alone.
+    `own` tells whether one is this host's, where other hosts' dumps lie there too; one of which nothing tells whose it is
+    counts, for the marker decides. `waiting` are sentences about a dump that is still on a raw device alone.
     """
     conf = engine.driver(params["engine"]).configuration(host).conf
     place = remote_dumps.place_of(host, conf)
@@ -33,7 +33,7 @@ def look(host: Any, params: Dict[str, Any]) -> Dict[str, Any]:
     found = remote_dumps.look(host, conf, place, request)
     if conf.target.kind == "raw" and request.marker:
         _mark_by_vmcore(host, found[:2], request.marker)
-    own = [dump["directory"] for dump in remote_dumps.own(host, place, found)]
+    own = [dump["directory"] for dump in remote_dumps.own(host, place, found, True)]
     for dump in found:
         dump["own"] = dump["directory"] in own
     reports = evidence.failures(host, [])

@@ -8,7 +8,7 @@ kdump-tools names the directory `<YYYYMMDDHHMM>` and the files in it by the same
 
 import re
 import stat
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import proof
 from .vmcore.dump import inspect
@@ -23,23 +23,64 @@ _LOGS = (r"vmcore-dmesg\.txt", r"dmesg\.[0-9]{12}")
 _OTHERS = (r"vmcore-dmesg-incomplete\.txt", r"kexec-dmesg\.log", r"capture\.json")
 _ANY = re.compile("|".join(_VMCORES + _LOGS + _OTHERS))
 _DMESG_TAIL = 1 << 20  # bytes: a panic is at the end of the log
+_Found = Tuple[int, str, List[str]]  # see _found()
 
 
-def newest(host: Any, directory: str, most: int) -> List[Dict[str, Any]]:
-    """The newest dumps, `most` of them, newest first: what modules/info.py returns as `vmcores`."""
+class Owner(NamedTuple):
+    """What the dumps of one host are known by, in a directory where those of others lie too.
+
+    addresses: what the names of their directories begin with
+    digests: the first 16 digits of the digests of its images, one of which capture.json names
+    unsigned: whether a dump that names no image is this host's too
+    """
+
+    addresses: List[str]
+    digests: List[str]
+    unsigned: bool
+
+    def is_named(self, folder: str) -> bool:
+        """By `<address>-2026-11-24-10:30:00`, and perhaps `-1`."""
+        address, dash, _date = folder.rpartition("/")[2].partition("-")
+        return dash != "" and address in self.addresses
+
+    def has_captured(self, digest: Optional[str]) -> bool:
+        """By the image that wrote a dump; None where nothing tells which."""
+        return self.unsigned if digest is None else len(digest) == 64 and digest[:16] in self.digests
+
+
+def newest(host: Any, directory: str, most: int, owner: Optional[Owner] = None) -> List[Dict[str, Any]]:
+    """The newest dumps, `most` of them, newest first: what modules/info.py returns as `vmcores`.
+
+    With an owner so many of its own, however many others are newer, and so many others.
+    """
     if not directory or most <= 0:
         return []
     found = [one for one in (_found(host, directory, name) for name in host.listdir(directory)) if one[2]]
     found.sort(reverse=True)
-    return [dict(_describe(host, folder, files), written_at=time / 1e9) for time, folder, files in found[:most]]
+    found = found[:most] if owner is None else sorted(_chosen(host, found, most, owner), reverse=True)
+    return [dict(_describe(host, folder, files), written_at=time / 1e9) for time, folder, files in found]
 
 
-def listed(host: Any, directory: str, most: int, marker: str = "", deep: bool = False) -> List[Dict[str, Any]]:
+def _chosen(host: Any, found: List[_Found], most: int, owner: Owner) -> List[_Found]:
+    own: List[_Found] = []
+    others: List[_Found] = []
+    for one in found:
+        if len(own) == most:
+            break  # no more files are opened
+        _time, folder, files = one
+        mine = owner.is_named(folder) or owner.has_captured(_digest(_capture(host, folder, files)))
+        (own if mine else others).append(one)
+    return own + others[:most]
+
+
+def listed(
+    host: Any, directory: str, most: int, marker: str = "", deep: bool = False, owner: Optional[Owner] = None
+) -> List[Dict[str, Any]]:
     """The same, and `marked`: whether the kernel's log of the dump holds the marker.
 
     With `deep` the marked ones, and without a marker all, are read whole.
     """
-    found = newest(host, directory, most)
+    found = newest(host, directory, most, owner)
     for dump in found:
         path = log(host, dump["directory"])
         dump["marked"] = bool(marker and path) and marker in tail(host, path)
@@ -50,7 +91,7 @@ def listed(host: Any, directory: str, most: int, marker: str = "", deep: bool = 
     return found
 
 
-def _found(host: Any, directory: str, name: str) -> Tuple[int, str, List[str]]:
+def _found(host: Any, directory: str, name: str) -> _Found:
     """(time of the last change, path, files) of a directory; no files for one that holds no dump."""
     folder = directory.rstrip("/") + "/" + name
     stats = {file: host.stat(folder + "/" + file) for file in host.listdir(folder) if _ANY.fullmatch(file)}
@@ -62,7 +103,7 @@ def _found(host: Any, directory: str, name: str) -> Tuple[int, str, List[str]]:
 def _describe(host: Any, folder: str, files: List[str]) -> Dict[str, Any]:
     name = _first(_VMCORES, files)
     path = folder + "/" + name if name else ""
-    capture = proof.capture(host, folder)
+    capture = _capture(host, folder, files)
     result: Dict[str, Any] = {
         "directory": folder, "path": path, "files": files, "panic": _panic(host, log(host, folder)),
         "capture": capture.as_dict() if capture else None,
@@ -74,6 +115,14 @@ def _describe(host: Any, folder: str, files: List[str]) -> Dict[str, Any]:
         for key in ("bytes", "format", "verdict", "problems", "release", "crash_time"):
             result[key] = getattr(info, key)
     return result
+
+
+def _capture(host: Any, folder: str, files: List[str]) -> Optional[proof.Capture]:
+    return proof.capture(host, folder) if "capture.json" in files else None
+
+
+def _digest(capture: Optional[proof.Capture]) -> Optional[str]:
+    return None if capture is None else capture.digest
 
 
 def log(host: Any, folder: str) -> str:

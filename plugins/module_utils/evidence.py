@@ -39,12 +39,16 @@ class Failure(NamedTuple):
 
 
 class End(NamedTuple):
-    """How the boot before this one ended: `clean` by a shutdown. `began` and `at` (the next boot) since 1970."""
+    """How the boot before this one ended: `clean` by a shutdown. `began` and `at` (the next boot) since 1970.
+
+    reports: the directories of the failures that were known when it began
+    """
 
     boot_id: str
     clean: bool
     began: float
     at: float
+    reports: List[str] = []
 
 
 def utc(at: float) -> str:
@@ -80,10 +84,16 @@ def _failure(dump: Dict[str, Any]) -> Failure:
 
 
 def retain(host: Any) -> List[str]:
-    """Remove the oldest reports beyond MOST, or beyond so many bytes; the directories that are gone."""
+    """Remove the oldest reports beyond MOST, or beyond so many bytes; the directories that are gone.
+
+    What the last boot left is the newest, whatever its name says: the capture kernel's clock may be of 1970.
+    """
     kept, total, gone = 0, 0, []
-    for name in sorted(host.listdir(layout.FAILED), reverse=True):
-        folder = layout.FAILED + "/" + name
+    folders = [layout.FAILED + "/" + name for name in host.listdir(layout.FAILED)]
+    end = last_end(host)
+    known = end.reports if end is not None else folders
+    for folder in sorted(folders, key=lambda folder: (folder not in known, folder), reverse=True):
+        name = folder.rpartition("/")[2]
         if not _FOLDER.fullmatch(name) or host.readlink(folder) is not None or not host.is_dir(folder):
             continue
         files = [folder + "/" + file for file in host.listdir(folder)]
@@ -108,10 +118,14 @@ def begin(host: Any) -> Optional[End]:
     if before.get("boot_id") != boot_id:
         if before:
             clean = host.read_text(layout.ENDED, "").strip() == before["boot_id"]
-            end = End(before["boot_id"], clean, before["began"], host.now())
+            host.remove(
+                layout.ENDED
+            )  # first: on a disk that is full it would tell of a shutdown that another boot had not
+            end = End(before["boot_id"], clean, before["began"], host.now(), before.get("reports", []))
             for path in [layout.LAST_END] + ([] if clean else [layout.LAST_UNCLEAN]):
                 _save(host, path, dict(end._asdict()))
-        _save(host, layout.BOOT, {"boot_id": boot_id, "began": host.now()})
+        reports = [layout.FAILED + "/" + name for name in host.listdir(layout.FAILED)]
+        _save(host, layout.BOOT, {"boot_id": boot_id, "began": host.now(), "reports": reports})
     host.remove(layout.ENDED)
     host.write(layout.RUNNING, (boot_id + "\n").encode(), 0o600)
     host.write(layout.BEGUN, (boot_id + "\n").encode(), 0o600)
@@ -131,7 +145,9 @@ def last_unclean(host: Any) -> Optional[End]:
 
 def _end(host: Any, path: str) -> Optional[End]:
     found = _object(host, path)
-    return End(found["boot_id"], found.get("clean") is True, found["began"], found["at"]) if "at" in found else None
+    if "at" not in found:
+        return None
+    return End(found["boot_id"], found.get("clean") is True, found["began"], found["at"], found.get("reports", []))
 
 
 def _save(host: Any, path: str, values: Dict[str, Any]) -> None:
@@ -147,7 +163,8 @@ def _object(host: Any, path: str) -> Dict[str, Any]:
     if not isinstance(values, dict) or not isinstance(values.get("boot_id"), str):
         return {}
     times = [values.get(name, 0.0) for name in ("began", "at")]
-    return values if all(isinstance(time, (int, float)) for time in times) and "began" in values else {}
+    well = all(isinstance(time, (int, float)) for time in times) and isinstance(values.get("reports", []), list)
+    return values if well and "began" in values else {}
 
 
 def is_suspect(end: Optional[End], now: float) -> bool:
@@ -180,11 +197,21 @@ def warnings(seen: Seen, now: float) -> Iterator[Problem]:
             "The dump of a crash failed (%s): %s." % (utc(failure.at), failure.message.rstrip(".")),
             "%s holds what was saved%s." % (failure.directory, _quoted(failure.panic)),
         )
-    if is_suspect(seen.end, now) and seen.end is not None:
-        left = proven + [failure.at + _SLACK for failure in seen.failures]
-        left += [_crash_time(dump) or dump["written_at"] + _SLACK for dump in good + seen.rescued]
-        if not any(at > seen.end.began for at in left):
-            yield _nothing_left(seen.end, seen.looked)
+    if is_suspect(seen.end, now) and seen.end is not None and not _left_something(seen, seen.end, good):
+        yield _nothing_left(seen.end, seen.looked)
+
+
+def _left_something(seen: Seen, end: End, good: List[Dict[str, Any]]) -> bool:
+    """Whether the boot that ended so left a dump or a report, or was crashed by the test that is proven."""
+    here = [failure for failure in seen.failures if failure.directory.startswith(layout.FAILED + "/")]
+    if any(failure.directory not in end.reports for failure in here):
+        return True  # whatever the clock of its capture kernel was
+    # The proof is written down in the boot after the crash.
+    if seen.proof is not None and seen.proof.proven_at > end.at:
+        return True
+    left = [failure.at + _SLACK for failure in seen.failures if failure not in here]
+    left += [_crash_time(dump) or dump["written_at"] + _SLACK for dump in good + seen.rescued]
+    return any(at > end.began for at in left)
 
 
 def _crash_time(dump: Dict[str, Any]) -> float:

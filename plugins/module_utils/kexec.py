@@ -33,7 +33,7 @@ from .kexec_state import (
     write_state,
 )
 from .plan import Plan, Step
-from .problems import KdumpError, Problem, fail, in_file
+from .problems import KdumpError, Missing, Parts, Problem, fail, in_file
 
 __all__ = ["REQUEST", "capture_cmdline", "decide", "is_loaded", "loaded", "report", "reserved_bytes", "settings"]
 
@@ -64,23 +64,24 @@ def settings(host: Any) -> Dict[str, str]:
     return dict(sysconfig.defaults(host.kernel.machine), **own)
 
 
-def decide(host: Any, params: Mapping[str, Any]) -> Plan:
-    """The plan for a request (see REQUEST). KdumpError with everything that stands in the way, nothing touched."""
+def decide(host: Any, params: Mapping[str, Any], replacing: bool = True) -> Plan:
+    """The plan for a request (see REQUEST). KdumpError with everything that stands in the way, nothing touched; Missing
+    where that is only the image.
+
+    replacing: False for a comparison, which needs no permission to load over what is loaded
+    """
     kind = params["type"]
     if params["state"] == "unloaded":
         return _decide_unload(host, kind)
-    problems = _host_problems(host, kind)
-    inputs = None
-    try:
-        inputs = _inputs(host, params)
-    except KdumpError as error:
-        problems += error.problems
+    parts = Parts()
+    parts.errors += _host_problems(host, kind)
+    inputs = parts.of(None, _inputs, host, params)
     present = loaded(host, kind)
-    if inputs and present and not problems and same(present, inputs.wanted, follows_hotplug(host)):
+    if present and not parts.errors and same(present, inputs.wanted, follows_hotplug(host)):
         return Plan([])
-    problems += permission_problems(facts(host, kind), is_loaded(host, kind))
-    if problems or inputs is None:
-        raise KdumpError(problems)
+    if replacing or not is_loaded(host, kind):
+        parts.errors += forbidden(host, kind)
+    parts.end()
     wanted, needed = inputs
     previous = last_load(host, kind)
     return Plan([Step(
@@ -168,6 +169,11 @@ def _host_problems(host: Any, kind: str) -> List[Problem]:
     return problems
 
 
+def forbidden(host: Any, kind: str = "crash") -> List[Problem]:
+    """Why the kernel would take nothing now, whatever it is."""
+    return permission_problems(facts(host, kind), is_loaded(host, kind))
+
+
 def permission_problems(now: Facts, replacing: bool) -> List[Problem]:
     """Why the kernel would forbid it. Replacing needs a second call in hand, to load the old one again."""
     if now.disabled or not now.may_boot or now.limit == 0:
@@ -187,21 +193,24 @@ def _inputs(host: Any, params: Mapping[str, Any]) -> Inputs:
     kernel, release, kernel_file = _kernel(host, params)
     kernel_sha256 = sha256_of(host, kernel)
     line = _command_line(host, params)
-    problems = kexec_cmdline.problems(line, host.kernel.machine, kernel_file.cmdline_max, kind == "crash")
-    initrd, initrd_sha256, digest, unpacked, size = "", "", "", 0, 0
-    try:
-        initrd, initrd_sha256, digest, unpacked = _initrd(host, params, release, kernel_sha256)
-        size = host.stat(initrd).st_size if initrd else 0
-    except KdumpError as error:
-        problems += error.problems
+    parts = Parts()
+    parts.errors += kexec_cmdline.problems(line, host.kernel.machine, kernel_file.cmdline_max, kind == "crash")
+    image = parts.of(("", "", "", 0), _initrd, host, params, release, kernel_sha256)
+    initrd, initrd_sha256, digest, unpacked = image
+    size = host.stat(initrd).st_size if initrd else 0
     needed = kexec_memory.least(kernel_file.memory, size, unpacked)
-    reserved = reserved_bytes(host)
-    if kind == "crash" and 0 < reserved < needed:
-        problems.append(explain(errno.ENOMEM, Facts(reserved=reserved, needed=needed)))
-    if problems:
-        raise KdumpError(problems)
+    if kind == "crash":
+        parts.errors += no_room(reserved_bytes(host), needed)
+    parts.end()
     state = Loaded(kind, kernel, kernel_sha256, initrd, initrd_sha256, digest, line, hardware(host))
     return Inputs(state, needed)
+
+
+def no_room(reserved: int, needed: int) -> List[Problem]:
+    """Why it does not fit. The option tells it from what another reservation would not mend."""
+    if not 0 < reserved < needed:
+        return []
+    return [explain(errno.ENOMEM, Facts(reserved=reserved, needed=needed))._replace(option="crashkernel")]
 
 
 def _kernel(host: Any, params: Mapping[str, Any]) -> Any:
@@ -248,14 +257,11 @@ def _initrd(host: Any, params: Mapping[str, Any], release: str, kernel_sha256: s
     if params.get("_check"):
         return "", "", "", 0
     if manifest is None:
-        raise fail(
-            "There is no whole capture image for the kernel %s." % release,
-            "Build it first: module vmcore.kdump.initramfs, or `kdump.pyz build`.",
-        )
-    raise fail(
-        "The capture image %s was built for other bytes of the kernel %s." % (manifest.path, release),
-        "Build it again: module vmcore.kdump.initramfs, or `kdump.pyz build`.",
-    )
+        message, hint = "There is no whole capture image for the kernel %s." % release, "Build it first"
+    else:
+        message = "The capture image %s was built for other bytes of the kernel %s." % (manifest.path, release)
+        hint = "Build it again"
+    raise Missing([Problem(message, hint + ": module vmcore.kdump.initramfs, or `kdump.pyz build`.")])
 
 
 def _system_initrd(host: Any, release: str) -> str:

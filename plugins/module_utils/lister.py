@@ -16,7 +16,8 @@ from ._host.host import Host
 
 
 def main(arguments: List[str]) -> int:
-    """Print the dumps in a directory as JSON; arguments: directory, how many, marker, `deep` or nothing."""
-    directory, most, marker, deep = arguments
-    print(json.dumps(dumps.listed(Host(), directory, int(most), marker, deep == "deep"), sort_keys=True))
+    """Print the dumps in a directory as JSON; arguments: directory, how many, marker, `deep` or nothing, dumps.Owner as JSON."""
+    directory, most, marker, deep, owner = arguments
+    found = dumps.listed(Host(), directory, int(most), marker, deep == "deep", dumps.Owner(*json.loads(owner)))
+    print(json.dumps(found, sort_keys=True))
     return 0

@@ -20,8 +20,11 @@ from .vmcore.source import LIMIT, Source
 _MIB = 1 << 20
 _SPARE = 64 * _MIB  # bytes that stay free on the file system
 _DMESG = 600.0  # seconds
-_CAPTURE = b"vmcore.kdump capture.json\n"  # put_capture_behind() of /init, at the next multiple of _BLOCK
+# put_capture_behind() of /init writes it at the next multiple of _BLOCK. What follows it is the sha256 of the dump's beginning:
+# nothing else tells a whole dump from one that is cut and goes on with an earlier one's rest, which may be as long.
+_CAPTURE = b"vmcore.kdump capture.json "
 _BLOCK = 4096
+_NO_END = "Nothing tells that it was written to its end."
 
 
 class Recovered(NamedTuple):
@@ -67,35 +70,29 @@ def recover(host: Any, conf: Any) -> Recovered:
         source = Source(file, size)
         info = inspect(file, size)
         folder = _folder(conf, info, source)
-        if info.format == "elf" and not info.flattened:
-            return _recover_elf(host, device, Source(file, size), folder, info)
-        stream_findings = Findings()
-        runs = flattened.walk(source, stream_findings)
-        cut = bool(stream_findings.kinds["incomplete"])  # its last piece may have been the dump's own header
-        if runs is None or not info.rearranged_bytes or (info.verdict in ("broken", "unknown") and not cut):
-            raise _unreadable(device, info)
-        stream = flattened.Rearranged(source, runs)
-        if info.verdict == "complete":
-            return _whole(host, device, stream, folder, _capture(source, runs[-1].following))
-        return _part(host, device, stream, folder, " ".join(info.problems))
-
-
-def _recover_elf(host: Any, device: str, source: Source, folder: str, info: VmcoreInfo) -> Recovered:
-    """A /proc/vmcore as it is (core_collector cat). Its headers come first, so only what /init wrote behind it ends it."""
-    end = elfcore.end(source)
-    if info.verdict not in ("complete", "incomplete") or not end:
-        raise _unreadable(device, info)
-    stream, capture = Source(source.file, min(end, source.size)), _capture(source, end)
-    if info.verdict == "complete" and capture:
-        return _whole(host, device, stream, folder, capture)
-    reason = " ".join(info.problems) or "nothing tells that it was written to its end."
-    return _part(host, device, stream, folder, reason)
+        if info.format == "elf" and not info.flattened:  # core_collector cat
+            end = elfcore.end(source)
+            stream = Source(file, min(end, size))
+            if info.verdict not in ("complete", "incomplete") or not end:
+                raise _unreadable(device, info)
+        else:
+            stream_findings = Findings()
+            runs = flattened.walk(source, stream_findings)
+            cut = bool(stream_findings.kinds["incomplete"])  # its last piece may have been the dump's own header
+            if runs is None or not info.rearranged_bytes or (info.verdict in ("broken", "unknown") and not cut):
+                raise _unreadable(device, info)
+            stream, end = flattened.Rearranged(source, runs), runs[-1].following
+        capture = _capture(source, end)
+        if info.verdict == "complete" and capture:
+            return _whole(host, device, stream, folder, capture)
+        return _part(host, device, stream, folder, " ".join(info.problems) or _NO_END)
 
 
 def _unreadable(device: str, info: VmcoreInfo) -> KdumpError:
     return fail(
         "The dump on %s cannot be read: %s" % (shown(device), " ".join(info.problems)),
-        "It stays there. Look at it with makedumpfile -R; `wipefs -a %s` drops it." % shown(device), "raw", device,
+        "It stays there. Copy it (dd) and look at that, with makedumpfile -R first where it is a flattened stream; "
+        "`wipefs -a %s` drops it." % shown(device), "raw", device,
     )  # fmt: skip
 
 
@@ -108,11 +105,13 @@ def _folder(conf: Any, info: VmcoreInfo, source: Source) -> str:
 
 
 def _capture(source: Source, end: int) -> bytes:
-    """capture.json, which /init has written behind what ends there; b"" where there is none, or that of another dump."""
-    data = source.read_at(-(-end // _BLOCK) * _BLOCK, 1 << 16)
-    line = data[len(_CAPTURE) :].split(b"\n")[0] if data.startswith(_CAPTURE) else b""
-    found = search.parse_capture(line)
-    return line + b"\n" if found is not None and found.get("bytes") == end else b""
+    """capture.json, which /init has written behind a dump that ends there; b"" where there is none, or another dump's."""
+    lines = source.read_at(-(-end // _BLOCK) * _BLOCK, 1 << 16).split(b"\n")
+    beginning = source.read_at(0, min(end // 512 * 512, _MIB))
+    if len(lines) < 2 or lines[0] != _CAPTURE + hashlib.sha256(beginning).hexdigest().encode():
+        return b""
+    found = search.parse_capture(lines[1])
+    return lines[1] + b"\n" if found is not None and found.get("bytes") == end else b""
 
 
 def _whole(host: Any, device: str, stream: Source, folder: str, capture: bytes) -> Recovered:
@@ -126,8 +125,7 @@ def _whole(host: Any, device: str, stream: Source, folder: str, capture: bytes) 
             raise fail("What was written to %s is not what is on %s." % (folder, shown(device)),
                        "The dump stays on the device. Look at the disk of that directory.", "raw", device)  # fmt: skip
         host.rename(folder + "/vmcore-incomplete", path)
-    if capture:
-        host.write("%s/%s" % (folder, search.CAPTURE), capture, 0o600)
+    host.write("%s/%s" % (folder, search.CAPTURE), capture, 0o600)
     sentences = _save_log(host, folder)
     host.overwrite(device, bytes(512))
     return Recovered(path, sentences + ["the dump on %s is saved to %s, and wiped from the device" % (device, path)])

@@ -46,12 +46,14 @@ class Facts(NamedTuple):
     loaded: Optional[Any] = None  # kexec_state.Loaded: what this engine loaded, if that is what is loaded
     loaded_by: str = ""  # the engine that did; "" for something of which nothing is known
     unit_enabled: bool = False
+    boot_problems: List[Problem] = []  # why that would arm nothing all the same
     others_enabled: List[str] = []  # units of other engines that are
     image: Optional[Any] = None  # store.Manifest of the newest whole image
     wanted_digest: Optional[str] = None  # of an image built from today's inputs
     reload: Optional[Tuple[str, str]] = None  # what loading today would change: the texts of kexec's diff
     problems: List[Problem] = []  # why no image could be built: configuration, target, programs
-    load_problems: List[Problem] = []  # why nothing could be loaded
+    load_problems: List[Problem] = []  # why nothing could be loaded, now or at the next boot
+    forbidden: List[Problem] = []  # why what is loaded cannot be replaced before the next boot
     warnings: List[Problem] = []
     free_bytes: Optional[int] = None  # where dumps go
     dump_directory: str = ""
@@ -73,6 +75,7 @@ def judge(facts: Facts) -> Verdict:
     if reservation and not blocking and _comes_with_reboot(facts):
         return Verdict(PENDING_REBOOT, reservation, warnings)
     blocking = reservation + blocking + ([] if reservation else list(_not_loaded(facts)))
+    blocking += list(_not_loadable(facts))
     changed = list(_changed_since_load(facts))
     if blocking:
         return Verdict(UNPROTECTED, blocking + changed, warnings)
@@ -174,6 +177,14 @@ def _not_loaded(facts: Facts) -> Iterator[Problem]:
         )
 
 
+def _not_loadable(facts: Facts) -> Iterator[Problem]:
+    """Why the next boot would load nothing, though something is loaded now."""
+    grows = facts.reboot_required and facts.expected > facts.reserved
+    for problem in facts.load_problems if facts.crash_loaded else []:
+        if problem not in facts.problems and not (grows and problem.option == "crashkernel"):
+            yield problem
+
+
 def _changed_since_load(facts: Facts) -> Iterator[Problem]:
     """In what the loaded capture kernel is not the one that today's files would give."""
     if facts.loaded is None:
@@ -189,6 +200,9 @@ def _changed_since_load(facts: Facts) -> Iterator[Problem]:
         )  # fmt: skip
     elif facts.reload is not None:
         yield Problem("Loaded today the capture kernel would differ: %s." % _difference(*facts.reload), _RUN_ROLE)
+    else:
+        return
+    yield from facts.forbidden
 
 
 def _difference(before: str, after: str) -> str:
@@ -201,6 +215,7 @@ def _difference(before: str, after: str) -> str:
 def _not_at_boot(facts: Facts) -> Iterator[Problem]:
     if not facts.unit_enabled:
         yield Problem("Nothing arms this host at boot: %s is not enabled." % facts.unit, _RUN_ROLE)
+    yield from facts.boot_problems
     for unit in facts.others_enabled:
         yield Problem(
             "%s arms this host at boot beside %s, and what loads last is what captures." % (unit, facts.unit), _RUN_ROLE

@@ -27,6 +27,8 @@ _LIST = 120.0
 _DEEP = 3600.0
 _MOUNT = 60.0
 _RESCUED = 5
+_SHARE = "virtiofs"
+_SHARED = nfs.FSTYPES + (_SHARE,)  # what many hosts may have mounted
 _SAFE = "ro,nosuid,nodev,noexec"
 # A crash may have left a journal that is to be replayed, which writes, also for a mount that is read-only. All these take
 # the word (fs/ext4/super.c, fs/xfs/xfs_super.c, fs/btrfs/super.c). What only the journal holds is not seen then; /init
@@ -47,6 +49,7 @@ class Place(NamedTuple):
     directory: str
     label: str = ""  # what stands before a path that is not this host's: /dev/vdb1, server:/export, user@server
     shared: bool = False  # other hosts' dumps lie there too
+    alike: bool = False  # and all hosts name their directories alike: 127.0.0.1-2026-11-24-10:30:00
 
     def named(self, path: str) -> str:
         """A path there, as it is told to somebody."""
@@ -54,7 +57,7 @@ class Place(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What is looked for: so many of the newest dumps; as dumps.listed()."""
+    """What is looked for: so many of the newest dumps, in a shared place of this host and of others; as dumps.listed()."""
 
     most: int
     marker: str = ""
@@ -69,17 +72,19 @@ def place_of(host: Any, conf: Any) -> Place:
         return Place(HERE, path)  # where the next boot puts them
     directory = conf_check.dump_directory(host, conf)
     if directory is not None:
-        return Place(HERE, directory, shared=_is_on_server(host, directory))
+        fstype = _fstype(host, directory)
+        return Place(HERE, directory, "", fstype in _SHARED, fstype == _SHARE)
     if kind == "ssh":
         return Place(SSH, path, location, True)
-    return Place(MOUNT, path, location, kind == "nfs")
+    return Place(MOUNT, path, location, kind in _SHARED, kind == _SHARE)
 
 
-def _is_on_server(host: Any, directory: str) -> bool:
+def _fstype(host: Any, directory: str) -> str:
+    """The type of the file system that holds a directory, "" where that cannot be known."""
     try:
-        return mounts.holding(mounts.table_of(host), host.realpath(directory)).fstype in nfs.FSTYPES
+        return str(mounts.holding(mounts.table_of(host), host.realpath(directory)).fstype)
     except (KdumpError, OSError):
-        return False
+        return ""
 
 
 def look(host: Any, conf: Any, place: Place, request: Request) -> List[Dict[str, Any]]:
@@ -88,7 +93,7 @@ def look(host: Any, conf: Any, place: Place, request: Request) -> List[Dict[str,
         return _look_mounted(host, conf, place, request)
     if place.kind == SSH:
         return _look_by_ssh(host, conf, place, request)
-    return dumps.listed(host, place.directory, request.most, request.marker, request.deep)
+    return dumps.listed(host, place.directory, request.most, request.marker, request.deep, _owner(host, place))
 
 
 def rescued(host: Any, conf: Any, place: Place) -> List[Dict[str, Any]]:
@@ -101,30 +106,43 @@ def rescued(host: Any, conf: Any, place: Place) -> List[Dict[str, Any]]:
     return dumps.listed(host, path, _RESCUED)
 
 
-def own(host: Any, place: Place, found: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+def own(host: Any, place: Place, found: List[Dict[str, Any]], doubtful: bool = False) -> List[Dict[str, Any]]:
     """Without those of other hosts, where these lie there too.
 
-    By the address that the directory's name begins with; and, as the capture kernel may have had another one (DHCP), by the
-    image that wrote a dump: it holds the host's name for NFS, its key for ssh.
+    By the address that the directory's name begins with; and, as the capture kernel may have had another one (DHCP) and the
+    host may have a new one since, by the image that wrote a dump: it holds the host's name for NFS, its key for ssh, and for
+    virtiofs the UUID of the file system that its reports go to.
+
+    The guests that use a share of virtiofs name their directories alike, so there the image alone tells. A dump that names
+    none (no capture.json) is nobody's where the native engine is armed at boot, but with `doubtful`: were it another guest's,
+    its failure would be told as one of this host, or its success would hide a loss; were it this host's, the report on the
+    host itself, or the boot that left nothing, is told all the same. Of the dumps of other engines, which name no image,
+    nothing else tells, so there they are this host's.
     """
-    if not place.shared:
+    owner = _owner(host, place)
+    if owner is None:
         return found
+    owner = owner._replace(unsigned=True) if doubtful and place.alike else owner
+    return [dump for dump in found if dump.get("delivered") or _is_own(owner, dump)]
+
+
+def _is_own(owner: dumps.Owner, dump: Dict[str, Any]) -> bool:
+    capture = dump.get("capture")
+    digest = None if capture is None else str(capture.get("digest"))
+    return owner.is_named(dump["directory"]) or owner.has_captured(digest)
+
+
+def _owner(host: Any, place: Place) -> Optional[dumps.Owner]:
+    """What this host's dumps are known by there; None where all are its own."""
+    if not place.shared:
+        return None
+    if place.alike:
+        return dumps.Owner([], store.digests(host), not boot.is_enabled(host))
     listed = host.run(["ip", "-o", "addr"], timeout=30)
     words = listed.out.replace("/", " ").split()
     mine = {after for before, after in zip(words, words[1:]) if before in ("inet", "inet6")} - {"127.0.0.1", "::1"}
-    images = store.images(host)
-
-    def is_own(dump: Dict[str, Any]) -> bool:
-        digest = str((dump.get("capture") or {}).get("digest"))
-        return _address(dump["directory"]) in mine or any(store.is_named(path, digest) for path in images)
-
-    return [dump for dump in found if listed.rc != 0 or dump.get("delivered") or is_own(dump)]
-
-
-def _address(directory: str) -> str:
-    """What stands before the date: `<address>-2026-11-24-10:30:00`, and perhaps `-1`."""
-    name = directory.rpartition("/")[2]
-    return name[: name.find("-")] if "-" in name else ""
+    # Where the addresses are not known, a name contradicts nothing.
+    return dumps.Owner(sorted(mine), store.digests(host), listed.rc != 0)
 
 
 # --- file systems --------------------------------------------------------------------------------------------------
@@ -148,6 +166,7 @@ def _look_mounted(host: Any, conf: Any, place: Place, request: Request) -> List[
 
 def _listed_apart(host: Any, place: Place, request: Request, ways: List[List[str]]) -> Any:
     """The dumps; a sentence where they cannot be looked at."""
+    owner = _owner(host, place)
 
     def listed() -> Any:
         why = _mount(host, ways)
@@ -156,7 +175,7 @@ def _listed_apart(host: Any, place: Place, request: Request, ways: List[List[str
         directory = _POINT + place.directory
         if not mounts.is_below(host.realpath(directory), host.realpath(_POINT)):
             return "%s leads out of it by a symbolic link" % place.directory
-        return dumps.listed(host, directory, request.most, request.marker, request.deep)
+        return dumps.listed(host, directory, request.most, request.marker, request.deep, owner)
 
     return host.apart(listed, _DEEP if request.deep else _LIST + _MOUNT * len(ways))
 
@@ -223,6 +242,7 @@ def _look_by_ssh(host: Any, conf: Any, place: Place, request: Request) -> List[D
     asked += " --deep" if request.deep else ""
     asked += " --marker %s" % shlex.quote(request.marker) if request.marker else ""
     fed = [place.directory, str(request.most), request.marker, "deep" if request.deep else ""]
+    fed.append(json.dumps(_owner(host, place)))
     program += "".join(" " + shlex.quote(word) for word in fed)
 
     receiver = _asked(host, words, server, asked, None, timeout)
@@ -235,7 +255,7 @@ def _look_by_ssh(host: Any, conf: Any, place: Place, request: Request) -> List[D
     for dump in found:
         dump["delivered"] = receiver.rc == 0  # a receiver tells a host of its own dumps alone
         _rename(dump, place.named)
-    return found[: request.most]
+    return found[: request.most if receiver.rc == 0 else 2 * request.most]
 
 
 def _asked(

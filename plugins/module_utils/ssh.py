@@ -8,6 +8,7 @@ same lines of known_hosts, so that a login that works today works in a crash.
 
 import base64
 import binascii
+import datetime
 import hashlib
 import hmac
 import re
@@ -215,7 +216,7 @@ def check_key(host: Any, path: str) -> List[Problem]:
         return []
     result = host.run(["ssh-keygen", "-y", "-P", "", "-f", host.path(path)], timeout=60)
     if result.rc == 0 and not result.out.startswith("sk-"):
-        return []
+        return _expired(host, path + "-cert.pub")
     if result.rc == 0:
         message = "The ssh key %s is of no use without its security token." % shown(path)
     elif "passphrase" in result.err:
@@ -223,3 +224,17 @@ def check_key(host: Any, path: str) -> List[Problem]:
     else:
         message = "The ssh key %s cannot be read: %s" % (shown(path), shown(" ".join(result.err.split())))
     return [Problem(message, "Use a key of its own for dumps. " + _PROPAGATE, "sshkey", path)]
+
+
+def _expired(host: Any, path: str) -> List[Problem]:
+    """A certificate that no server takes any more."""
+    if not host.is_file(path):
+        return []
+    # Its times are local ones without their zone.
+    said = host.run(["env", "TZ=UTC", "ssh-keygen", "-L", "-f", host.path(path)], timeout=60).out
+    until = re.search(r"^\s*Valid: (?:from \S+ to|before) (\S+)$", said, re.MULTILINE)
+    now = datetime.datetime.fromtimestamp(host.now(), datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    if until is None or now < until.group(1):
+        return []
+    message = "The ssh key's certificate %s has expired, at %sZ." % (shown(path), until.group(1))
+    return [Problem(message, "Renew it, or remove it where the key logs in without one.", "sshkey", path)]

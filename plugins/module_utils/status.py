@@ -107,8 +107,6 @@ def _evidence(
     seen: Optional[List[Dict[str, Any]]] = None
     if looked:
         request = remote_dumps.Request(max(most, _LOOKED_AT))
-        # The newest of a place that other hosts use as well may all be theirs.
-        request = request._replace(most=64) if place.shared else request
         seen = parts.of(None, remote_dumps.look, host, found.conf, place, request)
         seen = None if seen is None else remote_dumps.own(host, place, seen)
     saved = parts.of([], remote_dumps.rescued, host, found.conf, place)
@@ -148,19 +146,24 @@ def _facts(
     digest = building.of(None, driver.wanted_digest, host, release, found)
     loading = Parts()
     reload = loading.of(None, driver.difference, host, found) if reserved else None
-    loaded = parts.of(None, driver.loaded, host)
+    loaded, crash_loaded = parts.of(None, driver.loaded, host), parts.of(False, kexec.is_loaded, host)
+    # What is only still to be built, the next boot builds; until then what is loaded stays.
+    built_then = loading.missing if crash_loaded and digest is not None else []
     others = engine.others(name)
     return readiness.Facts(
         release=release, engine=name, unit=driver.UNIT, reserved=reserved, configured=configured, running=running,
         expected=outcome.bytes, why_expected=outcome.why,
         reboot_required=configured is not None
         and reservation.reboot_required(configured, running, reserved, ram.bytes, host.kernel),
-        crash_loaded=parts.of(False, kexec.is_loaded, host), loaded=loaded, reload=reload,
+        crash_loaded=crash_loaded, loaded=loaded, reload=(reload.before, reload.after) if reload else None,
         loaded_by=name if loaded else next((one.NAME for one in others if parts.of(None, one.loaded, host)), ""),
-        unit_enabled=parts.of(False, driver.is_enabled, host),
+        unit_enabled=parts.of(False, driver.is_enabled, host), boot_problems=parts.of([], driver.boot_problems, host),
         others_enabled=[one.UNIT for one in others if parts.of(False, one.is_enabled, host)],
-        wanted_digest=digest, problems=building.errors, load_problems=loading.errors,
-        warnings=found.conf.warnings + parts.of([], conf_check.warn_host, host, found.conf),
+        wanted_digest=digest, problems=building.errors,
+        load_problems=[problem for problem in loading.errors if problem not in built_then],
+        forbidden=reload.forbidden if reload else [],
+        warnings=found.conf.warnings + parts.of([], conf_check.warn_host, host, found.conf)
+        + parts.of([], driver.boot_warnings, host),
         proof=parts.of(None, proof.load, host),
     )  # fmt: skip
 

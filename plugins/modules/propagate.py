@@ -71,7 +71,6 @@ options:
       - The server's host keys, each as C(ssh-ed25519 AAAA…). If the host knows the server by others, they are replaced.
       - Without it, the keys that are pinned already stay as long as the server shows one of them. If it does not, or there are
         none, the one is pinned that the controller itself knows the server by.
-      - Also required with O(accept_new) for a server at another port than 22.
     type: list
     elements: str
     default: []
@@ -79,6 +78,8 @@ options:
     description:
       - Trust on first use. If no key of the server is pinned on the host, take the ones that it shows, which nobody vouches
         for. A key that has changed is not accepted by this.
+      - The controller takes the host's word for them at port 22 alone. At another port it has to know the key itself, or
+        O(host_keys) has to be given.
     type: bool
     default: false
   rotate:

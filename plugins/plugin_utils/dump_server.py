@@ -17,7 +17,14 @@ import time
 import zipfile
 from typing import Any
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import authorize_program, boot, known_hosts, receiver, ssh
+from ansible_collections.vmcore.kdump.plugins.module_utils import (
+    authorize_program,
+    authorized_keys,
+    boot,
+    known_hosts,
+    receiver,
+    ssh,
+)
 
 try:
     import paramiko
@@ -53,7 +60,7 @@ edited() {
         BEGIN {
             count = split(pairs, word, " ")
             comment = "vmcore.kdump " name
-            short = name
+            long = short = tolower(name)
             sub(/[.].*/, "", short)
         }
         {
@@ -63,14 +70,14 @@ edited() {
                 for (one = 1; one <= NF; one++)
                     if ($one == word[at]) found = at
             marked = NF > 1 && $(NF - 1) == "vmcore.kdump"
-            own = marked && $NF == name
+            own = marked && $NF "" == name # a string, as not all names are numbers
             if (found && !own) {
-                host = short_host = $NF
+                host = tolower($NF)
                 if (!sub(/.*@/, "", host)) host = ""
                 short_host = host
                 sub(/[.].*/, "", short_host)
-                if (!marked && host != "" && (host == name || host == short || short_host == name)) own = 1
-                else if (present) { somebodys = $NF; exit }
+                if (!marked && host != "" && (host "" == long || host "" == short || short_host "" == long)) own = 1
+                else if (present) { somebodys = 1; exit }
             }
             if (found && own) {
                 line = "restrict " word[found - 1] " " word[found] " " comment
@@ -81,27 +88,30 @@ edited() {
             print
         }
         END {
-            if (somebodys != "") {
-                print "the key of " name " is there already, in a line that is not its own: " somebodys > "/dev/stderr"
-                exit 3
-            }
+            if (somebodys) exit 3
             for (at = 2; at <= count; at += 2) if (present && !(at in there))
                 print "restrict " word[at - 1] " " word[at] " " comment
         }
     ' "$1"
 }
+ended() {
+    rm -f "$new"
+    [ "$1" = 3 ] || exit 1
+    echo somebodys
+    exit 0
+}
 file=.ssh/authorized_keys
 new=.ssh/.authorized_keys.vmcore-kdump.tmp
 if [ -n "$check" ]; then
     [ -e "$file" ] || file=/dev/null
-    edited "$file" >/dev/null || exit 1
+    edited "$file" >/dev/null || ended $?
     if edited "$file" | cmp -s - "$file"; then echo same; else echo changed; fi
     exit 0
 fi
 umask 077
 mkdir -p .ssh && touch "$file" || exit 1
 exec 9>>.ssh/.vmcore-kdump.lock && flock 9 || exit 1
-edited "$file" >"$new" || exit 1
+edited "$file" >"$new" || ended $?
 if cmp -s "$file" "$new"; then rm -f "$new" && echo same; else mv -f "$new" "$file" && echo changed; fi
 """
 
@@ -202,7 +212,8 @@ class Server:
         if "not found in known_hosts" in str(error):
             return (
                 f"The controller knows no host key of the dump server {self.where}, so it gives it no password. Put the key "
-                "into the known_hosts of whoever runs Ansible, or give it as host_keys, or trust on first use (accept_new)."
+                "into the known_hosts of whoever runs Ansible, or give it as host_keys, or, at port 22, trust on first use "
+                "(accept_new)."
             )
         return f"The controller cannot log in at the dump server {self.where}: {error}. Look at its sshd and the network between."
 
@@ -264,7 +275,13 @@ class Server:
             "present": "yes" if present else "",
             "check": "yes" if request["_check"] else "",
         }
-        changed = self.run(RUN_WITHOUT_PYTHON, variables=variables).split()[-1:] == ["changed"]
+        last = self.run(RUN_WITHOUT_PYTHON, variables=variables).split()[-1:]
+        if last == ["somebodys"]:
+            raise ServerError(
+                f"A key of the host {request['name']} is let in by the dump server {self.where} already, by a line that does "
+                f"not name the host. {authorized_keys.SOMEBODYS % request['name']}"
+            )
+        changed = last == ["changed"]
         actions = ["write .ssh/authorized_keys"] if changed else []
         return {"changed": changed, "actions": actions, "diff": [], "warnings": [], "receiver": False}
 

@@ -172,6 +172,8 @@ class Client(Host):
         if argv[:2] == ["ssh", "-G"]:
             said = "hostname 127.0.0.1\nport %d\nuserknownhostsfile %s\n" % (self.server.port, self.known_hosts)
             return Result(argv, 0, said, "")
+        if argv == ["ip", "-o", "addr"]:
+            return Result(argv, 0, "2: eth0    inet 10.0.0.3/24 scope global eth0\n", "")
         return run(argv, **options)
 
 
@@ -222,6 +224,22 @@ def test_a_plain_server_is_sent_the_program(tmp_path):
         assert (other["verdict"], other["marked"]) == ("incomplete", False)
         assert remote_dumps.own(host, place, found) == [], "neither address is this machine's"
         assert ask(server, str(tmp_path / "nothing"))[2] == []
+    finally:
+        server.stop()
+
+
+@needs_sshd
+def test_a_plain_server_is_told_whose_dumps_come_first(tmp_path):
+    server = SshServer(tmp_path)
+    server.start(["restrict " + server.public("web1")])
+    try:
+        for number in range(3):
+            path = put_dump(tmp_path / "crash", "10.0.0.%d-2026-11-24-10:00:0%d" % (3 - number, number))
+            for file in path.iterdir():
+                os.utime(str(file), (1000 + number, 1000 + number))
+        place, host, found = ask(server, str(tmp_path / "crash"), remote_dumps.Request(1))
+        assert [dump["directory"].rpartition("/")[2][:8] for dump in found] == ["10.0.0.1", "10.0.0.3"]
+        assert remote_dumps.own(host, place, found) == found[1:]
     finally:
         server.stop()
 

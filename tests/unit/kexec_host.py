@@ -103,8 +103,10 @@ class KexecHost(Host):
             raise OSError(number, os.strerror(number))
         self.sysfs("crash" if crash else "reboot", 0)
 
+    clock = 1764000000.0
+
     def now(self):
-        return 1764000000.0
+        return self.clock
 
     def _program(self, argv, **options):
         self.calls.append(("run",) + tuple(argv))

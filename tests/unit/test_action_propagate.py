@@ -25,13 +25,13 @@ ANSWER = {
 GIVEN = {"server": "dumps.example", "user": "kdump", "password": "secret"}
 
 
-def run(answer, **args):
-    """What it says, and with what the servers were asked that it went to."""
+def run(answer, reached=None, **args):
+    """What it says, and with what the servers were asked that it went to. `reached`: the server, if it gets there."""
     task = mock.MagicMock(args=args, check_mode=False, async_val=0, action=propagate.MODULE)
     connection = mock.MagicMock()
     connection._shell.tmpdir = None
     action = propagate.ActionModule(task, connection, mock.MagicMock(), None, mock.MagicMock(), mock.MagicMock())
-    server = mock.MagicMock(side_effect=propagate.ServerError("It went there."))
+    server = reached or mock.MagicMock(side_effect=propagate.ServerError("It went there."))
     parts = mock.patch.object(action, "_execute_module", return_value=dict(ANSWER, **answer))
     with parts as host, mock.patch.object(propagate, "Server", server):
         result = action.run(task_vars={"inventory_hostname": "db1"})
@@ -54,8 +54,10 @@ def test_what_the_host_names_is_not_where_the_controller_goes():
 
 
 def test_a_port_whose_key_the_host_alone_vouches_for_is_none():
-    result, asked, dummy = run({"port": 2222, "host_keys": [PIN]}, accept_new=True, **GIVEN)
-    assert result["failed"] and "give that key as host_keys" in result["msg"] and asked is None
+    dummy, asked, dummy = run({"host_keys": [PIN]}, accept_new=True, **GIVEN)
+    assert asked == mock.call("dumps.example", 22, "kdump", "secret", [PIN])
+    dummy, asked, dummy = run({"port": 2222, "host_keys": [PIN]}, accept_new=True, **GIVEN)
+    assert asked == mock.call("dumps.example", 2222, "kdump", "secret", []), "what the controller itself knows"
     dummy, asked, dummy = run({"port": 2222, "host_keys": [PIN]}, accept_new=True, host_keys=[B], **GIVEN)
     assert asked == mock.call("dumps.example", 2222, "kdump", "secret", [B])
 
@@ -63,12 +65,9 @@ def test_a_port_whose_key_the_host_alone_vouches_for_is_none():
 @pytest.mark.parametrize("key", ["ssh-ed25519", "ssh-ed25519 AAAA", "a b c", "", "'; reboot; '"])
 def test_what_is_no_key_does_not_reach_a_server(key):
     server = mock.MagicMock()
-    with mock.patch.object(dump_server.Server, "__enter__", return_value=server), \
-            mock.patch.object(dump_server.Server, "__exit__", return_value=None):  # fmt: skip
-        action = mock.MagicMock(_args={"name": "db1", "path": "", "state": "present", "receiver": True})
-        with pytest.raises(propagate.ServerError) as error:
-            propagate.ActionModule._request(action, ANSWER, [A, key])
-    assert "The host gives no public key" in str(error.value)
+    result, dummy, dummy = run({"public_keys": [A, key]}, reached=server, **GIVEN)
+    assert result["failed"] and "The host gives no public key" in result["msg"]
+    assert not server.return_value.__enter__.return_value.authorize.called
 
 
 # --- a server without Python -----------------------------------------------------------------------------------------
@@ -83,9 +82,9 @@ def home(request, tmp_path):
     return tmp_path
 
 
-def without_python(home, keys, present=True, alone=False, check=False):
+def without_python(home, keys, present=True, alone=False, check=False, name="db1"):
     values = {
-        "pairs": " ".join(keys), "name": "db1", "alone": "yes" if alone else "", "present": "yes" if present else "",
+        "pairs": " ".join(keys), "name": name, "alone": "yes" if alone else "", "present": "yes" if present else "",
         "check": "yes" if check else "",
     }  # fmt: skip
     script = "".join("%s='%s'\n" % item for item in values.items()) + dump_server.RUN_WITHOUT_PYTHON
@@ -132,5 +131,14 @@ def test_without_python_nobody_elses_line_is_taken(home, comment, check):
     before = "%s other\n%s %s\n" % (B, A, comment)
     file.write_text(before)
     code, out, said = without_python(home, [A], check=check)
-    assert code != 0 and out == "" and "in a line that is not its own" in said
-    assert file.read_text() == before
+    assert (code, out, said) == (0, "somebodys", "")
+    assert file.read_text() == before and not (home / ".ssh/.authorized_keys.vmcore-kdump.tmp").exists()
+
+
+@pytest.mark.parametrize("name, other", [("7", "07"), ("7", "7.0"), ("1e1", "10")])
+def test_without_python_names_are_no_numbers(home, name, other):
+    file = home / ".ssh/authorized_keys"
+    theirs = "restrict %s vmcore.kdump %s\n" % (B, other)
+    file.write_text(theirs)
+    assert without_python(home, [A], alone=True, name=name)[:2] == (0, "changed")
+    assert file.read_text() == theirs + "restrict %s vmcore.kdump %s\n" % (A, name)

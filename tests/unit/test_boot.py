@@ -14,7 +14,7 @@ import zipfile
 
 import pytest
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import boot, kexec, layout
+from ansible_collections.vmcore.kdump.plugins.module_utils import boot, evidence, kexec, layout
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 from ansible_collections.vmcore.kdump.tests.unit.kexec_host import KexecHost
@@ -216,6 +216,115 @@ def test_files_of_others_in_our_directories_are_not_removed(host):
     with pytest.raises(KdumpError) as caught:
         bring(host, "absent")
     assert "mine" in str(caught.value) and host.exists(layout.STATE_DIR + "/mine/notes")
+
+
+# --- what would keep it from arming --------------------------------------------------------------------------------
+def change(path, before, after):
+    def apply(host):
+        assert before in host.read_text(path)
+        host.put(path, host.read_text(path).replace(before, after).encode())
+
+    return apply
+
+
+AMISS = {  # what is done to an enabled host, and what is said of the next boot
+    "nothing": (lambda host: None, ""),
+    "no program": (lambda host: host.remove(layout.PROGRAM), layout.PROGRAM + " is missing or damaged"),
+    "an empty program": (lambda host: host.put(layout.PROGRAM, b""), layout.PROGRAM + " is missing or damaged"),
+    "a program of zeros": (lambda host: host.put(layout.PROGRAM, bytes(99)), "missing or damaged"),
+    "another program": (change(layout.UNIT, "kdump.pyz arm", "kdump.pyz status"), layout.UNIT + " was changed"),
+    "no program run": (lambda host: host.put(layout.UNIT, b"[Service]\nExecStart=/bin/true\n"), "was changed"),
+    "a second one": (change(layout.UNIT, "ExecReload", "ExecStart"), "was changed"),
+    "an empty unit": (lambda host: host.put(layout.UNIT, b""), "was changed"),
+    "no interpreter": (lambda host: host.remove("/usr/bin/python3"), "names the interpreter /usr/bin/python3, which is gone"),
+    "another target": (lambda host: host.put(layout.CONF, b"ssh kdump@dumps\n"), ""),
+    "another limit": (change(layout.UNIT, "15min", "1h"), ""),
+    "flags of another version": (change(layout.UNIT, "-I -S ", "-I -B "), ""),
+    "the unit of another version": (change(layout.UNIT, "LockPersonality=yes", "PrivateTmp=no"), ""),
+    "a drop-in": (lambda host: host.put(layout.UNIT + ".d/x.conf", b"[Service]\nExecStart=\n"), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AMISS)
+def test_why_an_enabled_unit_would_arm_nothing(host, name):
+    spoil, said = AMISS[name]
+    bring(host, "present")
+    spoil(host)
+    found = boot.problems(host)
+    assert [said in problem.message and "module vmcore.kdump.boot" in problem.hint for problem in found] == (
+        [True] if said else []
+    )
+    if said and name != "no interpreter":
+        bring(host, "present")
+        assert boot.problems(host) == []
+
+
+@pytest.mark.parametrize("state", ["disabled", "absent"])
+def test_of_a_host_that_is_not_to_arm_itself_nothing_is_said(host, state):
+    assert boot.problems(host) == boot.warnings(host) == []
+    loaded_and_noting(host)
+    bring(host, state)
+    host.remove(layout.PROGRAM)
+    host.remove(layout.RUNNING)
+    assert boot.problems(host) == boot.warnings(host) == []
+
+
+def loaded_and_noting(host):
+    """An armed host whose end unit does what it is there for when it is started."""
+    host.make_directories("/run/systemd/system")
+    host.put("/proc/sys/kernel/random/boot_id", b"boot-1\n")
+
+    def run(argv, **options):
+        if argv == ["systemctl", "restart", layout.UNIT_END_NAME]:
+            evidence.begin(host)
+        return Result(argv, 0, "", "")
+
+    host._runner = run
+    bring(host, "present")
+    host.image()
+    kexec.decide(host, kexec.REQUEST).apply(host)
+
+
+UNNOTED = {  # what is done to a host whose boot is noted, and what is warned of
+    "nothing": (lambda host: None, ""),
+    "no unit": (lambda host: host.remove(layout.UNIT_END), layout.UNIT_END + " is missing"),
+    "it was stopped": (lambda host: host.rename(layout.RUNNING, layout.ENDED), "has failed or was stopped"),
+    "it failed at this boot": (
+        lambda host: host.put("/proc/sys/kernel/random/boot_id", b"boot-2\n"), "has failed or was stopped"),
+    "it may be still to start": (
+        lambda host: (host.remove(layout.RUNNING), kexec.unload(host, "crash")), ""),
+    "systemd skips it in this boot": (
+        lambda host: (host.remove(layout.RUNNING), host.put("/proc/cmdline", b"ro\n")), ""),
+    "there is no systemd": (
+        lambda host: (host.remove(layout.RUNNING), host.remove_empty_directory("/run/systemd/system")), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNNOTED)
+def test_that_nobody_would_be_told_of_a_crash_is_a_warning(host, name):
+    spoil, said = UNNOTED[name]
+    loaded_and_noting(host)
+    spoil(host)
+    found = boot.warnings(host)
+    assert [said in problem.message and bool(problem.hint) for problem in found] == ([True] if said else [])
+
+
+def test_a_host_that_was_given_up_and_is_armed_again_in_the_same_boot_is_noted(host):
+    loaded_and_noting(host)
+    for state in ("disabled", "absent"):
+        bring(host, state)
+        bring(host, "present")
+        host.image()
+        kexec.decide(host, kexec.REQUEST).apply(host)
+        assert boot.warnings(host) == boot.problems(host) == []
+
+
+def test_check_mode_of_a_first_run_leaves_nothing_to_warn_of(host):
+    host.make_directories("/run/systemd/system")
+    host.image()
+    kexec.decide(host, kexec.REQUEST).apply(host)
+    assert boot.decide(host, "present", PYTHON).changed
+    assert boot.warnings(host) == boot.problems(host) == []
 
 
 # --- the interpreter -----------------------------------------------------------------------------------------------

@@ -105,6 +105,24 @@ def test_a_look_tells_which_dump_is_of_this_crash(host):
     assert (seen["where"], seen["reports"], seen["rescued"]) == ("/var/crash", [], [])
 
 
+def test_on_a_share_of_many_guests_a_dump_of_which_nothing_tells_whose_it_is_counts(host):
+    """The marker decides; and a capture that died before it could name its image is to be told."""
+    host.put(
+        "/proc/self/mountinfo",
+        b"22 1 254:1 / / rw - ext4 /dev/vda1 rw\n23 22 0:41 / /var/crash rw - virtiofs share rw\n",
+    )
+    host.put(layout.UNIT, b"")
+    host.make_directories(os.path.dirname(layout.UNIT_LINK))
+    os.symlink(layout.UNIT, host.path(layout.UNIT_LINK))
+    capture = {"digest": "b" * 64, "status": 0, "seconds": 1, "phases": [], "memory": {"total": 9, "available_low": 1}}
+    other = put_dump(host, "127.0.0.1-2026-11-24-10:30:00", capture=capture)
+    unknown = put_dump(host, "127.0.0.1-2026-11-24-10:31:00", age=1)
+    assert [(dump["directory"], dump["own"]) for dump in run(host, "look")["dumps"]] == [
+        (other, False),
+        (unknown, True),
+    ]
+
+
 def test_a_dump_that_is_on_a_raw_device_alone_is_told(host, monkeypatch):
     assert run(host, "look")["waiting"] == []
     host.put("/etc/kdump.conf", b"raw /dev/vdb\n")

@@ -329,7 +329,11 @@ def test_a_load_by_another_program_that_takes_other_settings_is_told(host):
 NOT_LOADABLE = {
     "no reservation": ({"/sys/kernel/kexec_crash_size": "0\n"}, {}, "No memory is reserved"),
     "no crashkernel=": ({"/proc/cmdline": "ro\n"}, {}, "without crashkernel= in /proc/cmdline"),
-    "switched off": ({"/proc/sys/kernel/kexec_load_disabled": "1\n"}, {}, "kexec_load_disabled"),
+    "switched off": (
+        {"/proc/sys/kernel/kexec_load_disabled": "1\n"},
+        {"KDUMP_CMDLINE_APPEND": "nr_cpus=2"},
+        "kexec_load_disabled",
+    ),
     "a reservation too small": ({"/sys/kernel/kexec_crash_size": str(32 << 20)}, {}, "does not fit"),
     "a quote in the command line": ({"/proc/cmdline": 'a="b c" crashkernel=1M\n'}, {}, "would have a shell read"),
     "a command in the command line": ({"/proc/cmdline": "a=$(id) crashkernel=1M\n"}, {}, "would have a shell read"),
@@ -349,6 +353,24 @@ def test_what_would_not_load_is_refused_before_anything_is_unloaded(armed, files
     put_settings(armed, **settings)
     assert said in messages_of(kdump_tools.load_plan, armed, LOAD)
     assert armed.is_loaded()
+
+
+def test_on_a_hardened_host_what_is_loaded_stays_and_what_differs_is_told(armed):
+    armed.put("/proc/sys/kernel/kexec_load_disabled", "1\n")
+    assert not load(armed).changed
+    assert kdump_tools.difference(armed, kdump_tools.configuration(armed)) is None
+    put_settings(armed, KDUMP_CMDLINE_APPEND="nr_cpus=2")
+    found = kdump_tools.difference(armed, kdump_tools.configuration(armed))
+    assert "nr_cpus=2" in found.after and "kexec_load_disabled is 1" in str(found.forbidden[0])
+
+
+def test_an_image_that_is_still_to_be_built_is_only_missing(armed):
+    armed.remove(IMAGE)
+    with pytest.raises(Missing):
+        kdump_tools.difference(armed, kdump_tools.configuration(armed))
+    armed.put("/sys/kernel/kexec_crash_size", str(32 << 20))
+    found = problems_of(kdump_tools.difference, armed, kdump_tools.configuration(armed))
+    assert [problem.option for problem in found] == ["", "crashkernel"]
 
 
 def test_unloading(armed):

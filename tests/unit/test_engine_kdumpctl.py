@@ -124,6 +124,16 @@ def test_a_change_is_built_while_the_old_one_is_loaded_and_then_loaded(host):
     assert collected(host).endswith("-d 17")
 
 
+def test_on_a_hardened_host_what_differs_is_told(host):
+    arm(host)
+    host.put("/proc/sys/kernel/kexec_load_disabled", "1\n")
+    assert kdumpctl.difference(host, kdumpctl.configuration(host)) is None
+    set_conf(host, contract.SYSCONFIG.replace("nr_cpus=1", "nr_cpus=2"), layout.SYSCONFIG)
+    found = kdumpctl.difference(host, kdumpctl.configuration(host))
+    assert "nr_cpus=2" in found.after and "kexec_load_disabled is 1" in str(found.forbidden[0])
+    assert "kexec_load_disabled is 1" in failure(lambda: load(host))
+
+
 def test_a_changed_command_line_needs_no_image(host):
     arm(host)
     set_conf(host, contract.SYSCONFIG.replace("nr_cpus=1", "nr_cpus=2"), layout.SYSCONFIG)

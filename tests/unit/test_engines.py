@@ -91,7 +91,9 @@ def host(tmp_path, monkeypatch):
 @pytest.fixture
 def debian_host(tmp_path, monkeypatch):
     leave_out_the_building(monkeypatch, debian.RELEASE, debian.KERNEL)
-    return Debian(tmp_path)
+    host = Debian(tmp_path)
+    host.put("/usr/bin/python3", "")
+    return host
 
 
 def look(host, name):

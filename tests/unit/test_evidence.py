@@ -4,6 +4,7 @@
 
 import json
 import os
+from unittest import mock
 
 import pytest
 from kexec_host import KexecHost
@@ -151,6 +152,16 @@ def test_the_newest_reports_are_kept(host):
     assert host.listdir(layout.FAILED) == left and evidence.retain(host) == []
 
 
+def test_what_the_last_boot_left_is_the_newest_by_any_clock(host):
+    for day in range(1, 11):
+        report(host, "2026-11-%02d-10:30:00" % day)
+    evidence.begin(host)
+    last = report(host, "1970-01-01-00:00:12", at=12.0)
+    boots(host, "boot-2")
+    evidence.begin(host)
+    assert evidence.retain(host) == [layout.FAILED + "/2026-11-01-10:30:00"] and host.exists(last)
+
+
 def test_reports_have_a_limit_of_bytes_and_the_newest_stays(host, monkeypatch):
     monkeypatch.setattr(evidence, "_MOST_BYTES", 3000)
     for day in (1, 2, 3):
@@ -246,6 +257,45 @@ def test_a_failure_of_that_boot_is_told_as_such_alone(host):
     assert len(told(host, now=NOW + 60)) == 1 and "cannot be reached by ssh" in told(host, now=NOW + 60)[0]
 
 
+def test_the_proof_of_the_boot_that_ended_is_none_of_its_end(host):
+    """A crash test is proven in the boot that follows it; what ends that one is another matter."""
+    evidence.begin(host)
+    boots(host, "boot-2")
+    evidence.begin(host)
+    assert told(host, proven_at=NOW + 60) == []
+    host.clock = NOW + 10 * DAY
+    boots(host, "boot-3")
+    evidence.begin(host)
+    found = told(host, [dump(NOW - 20, crash_time=evidence.utc(NOW - 40))], proven_at=NOW + 60, now=host.clock)
+    assert len(found) == 1 and "left no dump" in found[0]
+
+
+def test_the_report_of_the_crash_before_is_none_of_this_one(host):
+    evidence.begin(host)
+    folder = report(host, at=NOW - 40)
+    boots(host, "boot-2")
+    evidence.begin(host)
+    assert [folder in line for line in told(host)] == [True]
+    boots(host, "boot-3")
+    host.clock = NOW + DAY
+    evidence.begin(host)
+    found = told(host, now=host.clock)
+    assert len(found) == 2 and "left no dump" in found[1]
+    report(host, "1970-01-01-00:00:12", at=12.0)
+    assert len(told(host, now=host.clock)) == 1, "a report by a clock that was lost is one all the same"
+
+
+def test_a_full_disk_does_not_make_a_crash_a_shutdown(host, monkeypatch):
+    evidence.begin(host)
+    shut_down(host)
+    boots(host, "boot-2")
+    with monkeypatch.context() as patched, pytest.raises(OSError):
+        patched.setattr(host, "write", mock.Mock(side_effect=OSError(28, "No space left on device")))
+        evidence.begin(host)
+    boots(host, "boot-3")
+    assert not evidence.begin(host).clean and len(told(host)) == 1
+
+
 def test_the_unit_may_be_stopped_and_started_in_one_boot(host):
     evidence.begin(host)
     shut_down(host)
@@ -264,7 +314,16 @@ def test_an_end_of_long_ago_is_not_the_last_one(host):
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"[]", b'{"boot_id": 1}', b'{"boot_id": "x", "began": "y"}', b"\xff", b"[" * 5000]
+    "text",
+    [
+        b"",
+        b"[]",
+        b'{"boot_id": 1}',
+        b'{"boot_id": "x", "began": "y"}',
+        b'{"boot_id": "x", "began": 1, "reports": 2}',
+        b"\xff",
+        b"[" * 5000,
+    ],
 )
 def test_files_that_were_cut_or_changed_are_as_none(host, text):
     for path in (layout.BOOT, layout.LAST_END, layout.LAST_UNCLEAN, layout.ENDED):

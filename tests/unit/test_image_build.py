@@ -95,8 +95,8 @@ def test_the_kernel_is_that_of_kdump_bootdir(machine):
 
 @pytest.mark.parametrize("old, new", [("default", "failure_action"), ("failure_action", "failure_action")])
 @pytest.mark.parametrize("action", ["reboot", "halt", "poweroff", "shell", "dump_to_rootfs"])
-def test_what_happens_after_a_failure_is_in_the_plan(machine, old, new, action):
-    _manifest, files = built(machine, "%s %s\nfinal_action halt\n" % (old, action))
+def test_what_happens_after_a_failure_is_in_the_plan(two_disks, old, new, action):
+    _manifest, files = built(two_disks, "path /dump/x\n%s %s\nfinal_action halt\n" % (old, action))
     found = settings_of(files, "dump")
     assert (found[new], found["final_action"]) == (action, "halt")
 
@@ -318,6 +318,17 @@ def test_dump_to_rootfs_brings_the_way_to_the_root(two_disks):
     assert settings_of(files, "root")["starters"] == ""
 
 
+def test_dump_to_rootfs_from_the_root_itself_is_final_action_with_a_warning(machine):
+    """What was full or broken would be so again, and what started it is gone from the image by then."""
+    outcome = {}
+    decide(machine, "failure_action dump_to_rootfs\nfinal_action halt\n", outcome=outcome).apply(machine.host)
+    manifest, files = built(machine, "failure_action dump_to_rootfs\nfinal_action halt\n")
+    assert settings_of(files, "dump")["failure_action"] == "halt" and b"root)" not in files["etc/kdump/plan"]
+    said = build.report(machine.host, RELEASE, outcome)["warnings"]
+    assert len(said) == 1 and "dump_to_rootfs has nowhere else to dump to" in said[0] and "(halt)" in said[0]
+    assert manifest.warnings == []
+
+
 # --- targets behind a network --------------------------------------------------------------------------------------
 class Way:
     """What network.observe() finds in place of the real network."""
@@ -455,6 +466,21 @@ def test_a_cluster_node_whose_name_is_not_resolved_now_has_the_address_of_the_ne
     assert build.wanted_digest(machine.host, RELEASE, conf_of(FENCE), {}) == manifest.digest
     with pytest.raises(KdumpError, match="The cluster node other has no address"):
         build.wanted_digest(machine.host, RELEASE, conf_of(FENCE.replace("node ", "node other ")), {})
+
+
+@pytest.mark.parametrize("text, has_network", [("", False), ("nfs 10.0.0.9:/x\n", True), (FENCE, True)])
+def test_addresses_by_words_of_the_command_line_are_refused_where_there_is_a_network(
+    machine, way, monkeypatch, text, has_network
+):
+    monkeypatch.setattr(machine.host, "resolve", lambda name: ["10.0.0.4"])
+    machine.write("/usr/libexec/fence_kdump_send", machine.host.read("/usr/bin/mount"), 0o755)
+    settings = {"KDUMP_COMMANDLINE_APPEND": "nr_cpus=1 ip=dhcp6"}
+    try:
+        build.observe(machine.host, RELEASE, conf_of(text), settings)
+        said = ""
+    except KdumpError as error:
+        said = str(error)
+    assert ("does not go by ip=dhcp6" in said) is has_network, said
 
 
 def test_a_cluster_that_cannot_be_told_is_refused(machine, way):

@@ -320,6 +320,21 @@ def test_a_vmcore_counts_when_it_is_written_out_and_has_its_name(name, functions
 
 
 @pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("written_out", [True, False])
+def test_small_files_have_their_names_when_they_are_written_out(name, functions, tmp_path, written_out):
+    script = """
+        sync() { case $1 in -f) ;; *) echo "written out ${1##*/}" ; %s ;; esac; }
+        makedumpfile() { echo panic > "$3"; }
+        write_capture() { echo "{}"; }
+        into=%s
+        save_dmesg_here; put_capture 0
+    """
+    _rc, out = run(name, functions, script % ("true" if written_out else "false", tmp_path))
+    assert out == "written out vmcore-dmesg-incomplete.txt\nwritten out capture-incomplete.json\n"
+    assert (tmp_path / "vmcore-dmesg.txt").exists() is (tmp_path / "capture.json").exists() is written_out
+
+
+@pytest.mark.parametrize("name", SHELLS)
 def test_without_room_for_its_exit_code_the_collector_has_failed(name, functions, tmp_path):
     """An empty word is no exit code: the shell, the kernel's first process, would end."""
     script = """
@@ -369,6 +384,41 @@ def test_a_login_that_fails_is_tried_again_for_a_dump_that_has_arrived(name, fun
         surely_on_server "mv a b"; echo "$? $calls"
     """
     assert run(name, functions, script % codes) == (0, "%d %d\n" % (result, calls))
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize(
+    "cut, said, result", [(1, "No such file", 0), (0, "No such file", 1), (1, "Permission denied", 1)]
+)
+def test_a_name_that_was_given_before_the_connection_died_is_given(name, functions, cut, said, result):
+    script = """
+        limited() {
+            [ $cut = 0 ] || { cut=0; return 255; }
+            echo "mv: cannot stat 'a': %s or directory" >&2
+            return 1
+        }
+        sleep() { :; }
+        cut=%d
+        surely_on_server "mv a b"; echo "$?"
+    """
+    assert run(name, functions, script % (said, cut)) == (0, "%d\n" % result)
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("words, more, calls", [
+    ("mkdir: cannot create directory '/crash/", "': File exists", 100),
+    ("vmcore.kdump: There is something of that name already, and nothing is overwritten: ", ".", 100),
+    ("mkdir: cannot create directory '/crash/", "': Permission denied", 10),
+    ("mkdir: cannot create directory '/crash': File exists; not ", "", 10),
+])  # fmt: skip
+def test_a_folder_on_a_server_has_as_many_names_as_elsewhere(name, functions, tmp_path, words, more, calls):
+    """Without a clock every crash is in the first second of 1970."""
+    script = """
+        on_server() { calls=$((calls + 1)); echo "$words${into##*/}$more" > %s/tmp/ssh.log; answer=1; return 1; }
+        calls=0 words="%s" more="%s" directory=crash
+        make_folder_on_server now > /dev/null; echo "$? $calls"
+    """
+    assert run(name, functions, script % (tmp_path, words, more)) == (0, "1 %d\n" % calls)
 
 
 @pytest.mark.parametrize("name", SHELLS)
@@ -456,10 +506,42 @@ def test_after_the_watch_has_ended_what_hangs_the_failure_action_has_as_long_aga
         work_done() { disk=same idle_work=0 just_sent=0; }
         end_what_hangs() { echo "ended at $still"; }
         stall_limit=150
+        moves
         watch_over
     """
     _rc, out = run(name, functions, script % tmp_path)
     assert out.split("\n")[:2] == ["ended at 150", "kdump: nothing has moved for 300 seconds: restarting"]
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("step", ["say next", "phase next 0", "run_hook true"])
+def test_the_silence_of_one_step_is_none_of_the_next(name, functions, tmp_path, step):
+    """Four hooks that hang for as long as they may would restart the machine before there was any dump."""
+    functions.write_text(functions.read_text().replace("/proc/sysrq-trigger", str(tmp_path / "sysrq")))
+    script = """
+        seconds=0 phase_start=0 phases=
+        sleep() { rounds=$((rounds + 1)); [ $((rounds %% 9)) != 0 ] || { %s; } > /dev/null; [ $rounds != 60 ] || exit; }
+        work_done() { disk=same idle_work=0 just_sent=0; }
+        limited() { :; }
+        end_what_hangs() { echo "ended at $still"; }
+        stall_limit=10 rounds=0
+        watch_over
+    """
+    assert run(name, functions, script % step)[1] == ""
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_what_the_watch_has_ended_is_no_reason_for_a_later_failure(name, functions, tmp_path):
+    script = """
+        limited() { echo stalled > %(top)s/tmp/stalled; return 137; }
+        run_hook hook; [ ! -e %(top)s/tmp/stalled ] && echo gone
+        echo stalled > %(top)s/tmp/stalled
+        makedumpfile() { echo "No space left on device"; return 1; }
+        phase_start=0 phases= into=%(top)s core_collector=makedumpfile
+        save_vmcore; echo "$message"
+    """
+    _rc, out = run(name, functions, script % {"top": tmp_path})
+    assert "\ngone\n" in out and out.endswith("failed with exit code 1: No space left on device\n")
 
 
 SHARES = [

@@ -672,3 +672,10 @@ def test_who_asks_for_dhcp_and_what_else_is_refused(name, words, expected):
     else:
         network.check_settings(settings)
         assert network.wants_dhcp(settings) is expected
+
+
+def test_what_is_taken_out_of_the_command_line_is_not_asked_for():
+    taken_out = {"KDUMP_COMMANDLINE": "ro ip=dhcp6 ip=dhcp", "KDUMP_COMMANDLINE_REMOVE": "quiet ip"}
+    network.check_settings(taken_out)
+    assert not network.wants_dhcp(taken_out)
+    assert network.wants_dhcp(dict(taken_out, KDUMP_COMMANDLINE_APPEND="ip=dhcp"))

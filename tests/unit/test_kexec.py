@@ -10,7 +10,8 @@ import pytest
 
 from ansible_collections.vmcore.kdump.plugins.module_utils import kexec, kexec_memory, layout
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
-from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
+from ansible_collections.vmcore.kdump.plugins.module_utils.image import store
+from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Missing
 from ansible_collections.vmcore.kdump.tests.unit.kexec_host import KERNEL, MIB, RELEASE, RUNNING, KexecHost, bzimage
 
 
@@ -115,6 +116,48 @@ def test_old_images_go_after_the_new_one_is_loaded_and_other_kernels_keep_theirs
     assert host.is_file(old)
     load(host)
     assert host.is_file(new) and host.is_file(other) and not host.is_file(old)
+
+
+def digest16(image):
+    return image[: -len(".img")].rpartition("-")[2]
+
+
+def test_images_that_are_gone_are_still_known_by_their_digests(host):
+    """A dump may name one that was replaced before anybody has looked."""
+    old = host.image("old")
+    load(host)
+    assert store.digests(host) == [digest16(old)] and not host.exists(store.FORMER), "nothing is gone yet"
+    new = host.image("new", when=2000)
+    load(host)
+    assert not host.is_file(old) and store.digests(host) == [digest16(new), digest16(old)]
+    before = host.stat(store.FORMER)
+    assert before.st_mode & 0o777 == 0o600
+    load(host)
+    assert host.stat(store.FORMER) == before, "a run that loads nothing writes nothing"
+
+
+def test_of_images_that_are_gone_so_many_are_known_the_last_ones(host):
+    gone = [host.image("image %d" % number, when=1000 + number) for number in range(25)]
+    for number in range(25):
+        store.prune(host, gone[number + 1 :])
+    assert store.digests(host) == [digest16(image) for image in gone[:4:-1]]
+    again = host.image("image 7")
+    store.prune(host, [])
+    assert store.digests(host)[:2] == [digest16(again), digest16(gone[24])]
+    assert len(json.loads(host.read_text(store.FORMER))) == len(store.digests(host)) == 20
+
+
+@pytest.mark.parametrize("text", [
+    pytest.param(b"", id="nothing"), pytest.param(b"[{", id="cut off"), pytest.param(b"{}", id="an object"),
+    pytest.param(b"null", id="null"), pytest.param(b"\xff", id="no text"), pytest.param(b"[" * 100000, id="deep"),
+    pytest.param(b'["x", 1, null, [], "GGGGGGGGGGGGGGGG", "../../../../../x"]', id="other words"),
+])  # fmt: skip
+def test_a_broken_list_of_images_that_are_gone_counts_for_nothing(host, text):
+    host.put(store.FORMER, text)
+    assert store.digests(host) == []
+    image = host.image()
+    store.prune(host, [])
+    assert store.digests(host) == [digest16(image)]
 
 
 # --- never worse ---------------------------------------------------------------------------------------------------
@@ -231,6 +274,30 @@ def test_what_is_loaded_already_needs_no_permission(host):
     host.put("/proc/sys/kernel/kexec_load_disabled", b"1\n")
     host.put("/proc/sys/kernel/kexec_load_limit_panic", b"0\n")
     assert not kexec.decide(host, request()).changed
+
+
+def test_a_comparison_needs_no_permission_to_replace_what_is_loaded(host):
+    host.image()
+    host.put("/proc/sys/kernel/kexec_load_disabled", b"1\n")
+    with pytest.raises(KdumpError, match="kexec_load_disabled is 1"):
+        kexec.decide(host, request(), replacing=False)
+    host.put("/proc/sys/kernel/kexec_load_disabled", b"0\n")
+    load(host)
+    host.put("/proc/sys/kernel/kexec_load_disabled", b"1\n")
+    assert not kexec.decide(host, request(), replacing=False).changed
+    assert "quiet" in kexec.decide(host, request(cmdline_append="quiet"), replacing=False).diff()[0]["after"]
+    host.calls.clear()
+    assert "kexec_load_disabled is 1" in refused(host, cmdline_append="quiet")
+
+
+def test_an_image_that_is_still_to_be_built_is_only_missing(host):
+    with pytest.raises(Missing, match="no whole capture image"):
+        kexec.decide(host, request())
+    host.put("/sys/kernel/kexec_crash_size", b"40000000")
+    with pytest.raises(KdumpError) as caught:
+        kexec.decide(host, request())
+    assert not isinstance(caught.value, Missing), "another reservation is not a build"
+    assert [problem.option for problem in caught.value.problems] == ["", "crashkernel"]
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_a_line_that_does_not_name_the_host_is_somebodys(comment):
 
 
 @pytest.mark.parametrize("comment, name", [
-    ("root@db1", "db1"), ("root@db1", "db1.example.com"), ("root@db1.example.com", "db1"), ("kdump@db1.a", "db1.a"),
+    ("root@db1", "db1"), ("root@db1", "db1.example.com"), ("root@db1.example.com", "db1"), ("kdump@db1.a", "db1.a"), ("root@DB1", "db1"),
 ])  # fmt: skip
 def test_a_line_with_the_comment_of_a_key_of_the_host_is_its_own(comment, name):
     text = "%s %s\n" % (A, comment)

@@ -2,6 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A dump on a raw device becomes a file, in a directory: the device is a file there, longer than what was written."""
 
+import hashlib
+
 import pytest
 import vmcore_builder
 from kexec_host import KexecHost
@@ -17,6 +19,16 @@ DUMP = vmcore_builder.kdump()
 STREAM = vmcore_builder.flat(DUMP)
 FOLDER = "/var/crash/2025-11-24-16:00:00"  # vmcore_builder.CRASHTIME
 REST = b"\xa5" * 3000  # of the device
+
+
+def behind(dump, text=b'{"status": 0, "bytes": %d}'):
+    """What put_capture_behind() of /init writes after a dump."""
+    beginning = hashlib.sha256(dump[: min(len(dump) // 512 * 512, 1 << 20)]).hexdigest().encode()
+    text = text % len(dump) if b"%" in text else text
+    return bytes(-len(dump) % 4096) + b"vmcore.kdump capture.json " + beginning + b"\n" + text + b"\n"
+
+
+ALL = STREAM + behind(STREAM) + REST
 
 
 class RawHost(KexecHost):
@@ -39,13 +51,13 @@ class RawHost(KexecHost):
 def host(tmp_path, monkeypatch):
     monkeypatch.setattr(raw, "use_of", lambda host, location: "")
     host = RawHost(tmp_path)
-    host.put(DEVICE, STREAM + REST)
+    host.put(DEVICE, ALL)
     host.put("/etc/kdump.conf", b"raw /dev/vdb\npath /var/crash\n")
     return host
 
 
 def wiped(host):
-    return host.read(DEVICE) == bytes(512) + STREAM[512:] + REST
+    return host.read(DEVICE) == bytes(512) + ALL[512:]
 
 
 def test_a_dump_becomes_a_file_and_its_header_is_wiped(host):
@@ -54,18 +66,13 @@ def test_a_dump_becomes_a_file_and_its_header_is_wiped(host):
     host.chmod("/usr/bin/makedumpfile", 0o755)
     found = raw_recovery.recover(host, CONF)
     assert found.path == FOLDER + "/vmcore" and host.read(found.path) == DUMP
-    assert host.listdir(FOLDER) == ["vmcore", "vmcore-dmesg.txt"]
+    assert host.listdir(FOLDER) == ["capture.json", "vmcore", "vmcore-dmesg.txt"]
     assert wiped(host) and not raw_recovery.holds_dump(host, CONF) and raw_recovery.warn(host, CONF) == []
     assert host.stat(FOLDER).st_mode & 0o7777 == 0o700 and host.stat(found.path).st_mode & 0o7777 == 0o600
 
 
-def behind(size, text=b'{"status": 0, "bytes": %d}'):
-    """What put_capture_behind() of /init writes after a stream."""
-    return bytes(-size % 4096) + b"vmcore.kdump capture.json\n" + (text % size if b"%" in text else text) + b"\n"
-
-
 def test_what_the_capture_kernel_told_lies_behind_the_stream(host):
-    host.put(DEVICE, STREAM + behind(len(STREAM)) + REST)
+    host.put(DEVICE, STREAM + behind(STREAM) + REST)
     raw_recovery.recover(host, CONF)
     assert host.listdir(FOLDER) == ["capture.json", "vmcore"]
     assert host.read(FOLDER + "/capture.json") == b'{"status": 0, "bytes": %d}\n' % len(STREAM)
@@ -75,23 +82,32 @@ def test_what_the_capture_kernel_told_lies_behind_the_stream(host):
 def test_a_vmcore_as_it_is_becomes_a_file_too(host):
     """core_collector cat."""
     elf = vmcore_builder.elf()
-    host.put(DEVICE, elf + behind(len(elf)) + REST)
+    host.put(DEVICE, elf + behind(elf) + REST)
     assert raw_recovery.holds_dump(host, CONF)
     found = raw_recovery.recover(host, CONF)
     assert host.read(found.path) == elf and host.listdir(FOLDER) == ["capture.json", "vmcore"]
     assert host.read(DEVICE)[:512] == bytes(512) and not raw_recovery.holds_dump(host, CONF)
 
 
-@pytest.mark.parametrize("rest, reason", [
-    (REST, "nothing tells that it was written to its end"), (behind(1) + REST, "nothing tells"), (None, "was cut off"),
-])  # fmt: skip
-def test_a_vmcore_as_it_is_that_nobody_has_ended_stays_on_the_device(host, rest, reason):
-    elf = vmcore_builder.elf()
-    device = elf[:-100] if rest is None else elf + rest
+ELF = vmcore_builder.elf()
+UNENDED = {  # on the device, as much of it as there is of the dump, why it is not whole
+    "without a word behind it": (ELF + REST, ELF, "Nothing tells that it was written to its end"),
+    "before another's word": (ELF + behind(b"x" * len(ELF)) + REST, ELF, "Nothing tells"),
+    "cut": (ELF[:-100], ELF[:-100], "was cut off"),
+    "a stream": (STREAM + REST, DUMP, "Nothing tells"),
+    "a stream before another's word": (STREAM + behind(b"x" * len(STREAM)), DUMP, "Nothing tells"),
+    "what went before it was as long, and it is cut": (ELF[:9000] + (ELF[:64] + bytes(64) + ELF[128:])[9000:]
+        + behind(ELF[:64] + bytes(64) + ELF[128:]), ELF, "Nothing tells"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNENDED)
+def test_a_dump_that_nobody_has_ended_stays_on_the_device(host, name):
+    device, dump, reason = UNENDED[name]
     host.put(DEVICE, device)
     found = raw_recovery.recover(host, CONF)
     assert found.path == FOLDER + "/vmcore-incomplete" and reason in found.sentences[0]
-    assert host.read(found.path) == device[: len(elf)] and host.read(DEVICE) == device
+    assert host.read(found.path) == dump and host.read(DEVICE) == device
 
 
 PROGRAM = vmcore_builder.elf()[:16] + b"\2" + vmcore_builder.elf()[17:]  # ET_EXEC
@@ -105,9 +121,9 @@ def test_another_elf_file_is_no_dump(host, data):
 
 @pytest.mark.parametrize("text", [b'{"bytes": 5}', b'{"bytes": ', b"[]", b"\xff\n"])
 def test_what_is_not_of_this_dump_is_passed_over(host, text):
-    host.put(DEVICE, STREAM + behind(len(STREAM), text))
+    host.put(DEVICE, STREAM + behind(STREAM, text))
     raw_recovery.recover(host, CONF)
-    assert host.listdir(FOLDER) == ["vmcore"]
+    assert host.listdir(FOLDER) == ["vmcore-incomplete"]
 
 
 CUTS = {  # after which change of the host the power is cut
@@ -129,9 +145,12 @@ def test_after_a_power_cut_the_next_boot_ends_what_this_one_began(host, monkeypa
         patch.setattr(host, "write_pieces" if CUTS[name] == "fsync" else CUTS[name], cut)
         with pytest.raises(Cut):
             raw_recovery.recover(host, CONF)
-    assert host.read(DEVICE) == STREAM + REST, "the dump is still there"
+    assert host.read(DEVICE) == ALL, "the dump is still there"
     raw_recovery.recover(host, CONF)
-    assert host.listdir("/var/crash") == [FOLDER[len("/var/crash/") :]] and host.listdir(FOLDER) == ["vmcore"]
+    assert host.listdir("/var/crash") == [FOLDER[len("/var/crash/") :]] and host.listdir(FOLDER) == [
+        "capture.json",
+        "vmcore",
+    ]
     assert host.read(FOLDER + "/vmcore") == DUMP and wiped(host)
 
 
@@ -139,7 +158,7 @@ def test_what_does_not_fit_stays_on_the_device(host):
     host.free = 64 << 20
     with pytest.raises(KdumpError, match="does not fit.*stays on the device"):
         raw_recovery.recover(host, CONF)
-    assert host.read(DEVICE) == STREAM + REST and host.listdir(FOLDER) == []
+    assert host.read(DEVICE) == ALL and host.listdir(FOLDER) == []
 
 
 def test_a_disk_that_loses_what_is_written_to_it_wipes_nothing(host, monkeypatch):
@@ -150,14 +169,14 @@ def test_a_disk_that_loses_what_is_written_to_it_wipes_nothing(host, monkeypatch
     monkeypatch.setattr(host, "write_pieces", lose)
     with pytest.raises(KdumpError, match="is not what is on"):
         raw_recovery.recover(host, CONF)
-    assert host.read(DEVICE) == STREAM + REST and not host.exists(FOLDER + "/vmcore")
+    assert host.read(DEVICE) == ALL and not host.exists(FOLDER + "/vmcore")
 
 
 def test_another_dump_of_that_name_is_not_overwritten(host):
     host.put(FOLDER + "/vmcore", b"another one")
     with pytest.raises(KdumpError, match="is another dump"):
         raw_recovery.recover(host, CONF)
-    assert host.read(FOLDER + "/vmcore") == b"another one" and host.read(DEVICE) == STREAM + REST
+    assert host.read(FOLDER + "/vmcore") == b"another one" and host.read(DEVICE) == ALL
 
 
 def test_a_dump_that_broke_off_is_saved_as_far_as_it_is_there_and_kept(host):

@@ -44,6 +44,10 @@ def sentences(verdict):
 
 
 BROKEN = Problem("path x is not an absolute path.", "Write it from the root.")
+TOO_LONG = Problem("The command line has 2474 bytes, and this kernel takes 1986.", "Remove some.")
+NO_ROOM = Problem("The capture kernel does not fit.", "Raise crashkernel=.", "crashkernel")
+HARDENED = Problem("Loading was switched off.", "Only a reboot switches it on.")
+NO_PROGRAM = Problem("kdump.pyz is missing.", "Run the role.")
 
 # name: (facts, readiness, what the reasons say). Each is one step away from a host that is armed.
 CASES = {
@@ -122,6 +126,26 @@ CASES = {
     "changed since the proof, and changed again since the load": (
         ARMED._replace(proof=proof(INPUTS._replace(digest="c" * 64)), wanted_digest="b" * 64),
         "unprotected", "older than what it is made of"),
+    "proven, and the next boot would load nothing": (
+        ARMED._replace(proof=proof(), load_problems=[TOO_LONG]), "unprotected", "takes 1986"),
+    "proven, and the next boot would load nothing, as is said already": (
+        ARMED._replace(proof=proof(), load_problems=[BROKEN], problems=[BROKEN]), "unprotected", "not an absolute path"),
+    "proven, and a new image does not fit": (
+        ARMED._replace(proof=proof(), load_problems=[NO_ROOM]), "unprotected", "does not fit"),
+    "proven, and a new image does not fit before the next boot": (
+        ARMED._replace(proof=proof(), load_problems=[NO_ROOM], expected=256 * MIB, reboot_required=True), "proven", ""),
+    "proven, and the next boot would load nothing, whatever it reserves": (
+        ARMED._replace(proof=proof(), load_problems=[TOO_LONG], expected=256 * MIB, reboot_required=True),
+        "unprotected", "takes 1986"),
+    "proven, and hardened": (ARMED._replace(proof=proof(), forbidden=[HARDENED]), "proven", ""),
+    "proven, hardened, and to be loaded anew": (
+        ARMED._replace(proof=proof(), forbidden=[HARDENED], reload=("same\n", "same\n")), "stale", "switched off"),
+    "proven, hardened, and built anew": (
+        ARMED._replace(proof=proof(), forbidden=[HARDENED], wanted_digest="b" * 64), "stale", "switched off"),
+    "proven, and its program is gone": (
+        ARMED._replace(proof=proof(), boot_problems=[NO_PROGRAM]), "unprotected", "kdump.pyz is missing"),
+    "waiting, and its program is gone": (
+        PENDING._replace(boot_problems=[NO_PROGRAM]), "unprotected", "kdump.pyz is missing"),
     "the boot entries cannot be read": (ARMED._replace(configured=None, expected=0), "armed", "No crash test"),
 }  # fmt: skip
 
@@ -144,6 +168,12 @@ def test_each_reason_has_its_remedy_and_proven_has_none(name):
 def test_all_that_is_wrong_is_named_at_once():
     facts = ARMED._replace(unit_enabled=False, problems=[BROKEN], free_bytes=0, crash_loaded=False, loaded=None)
     assert len(judge(facts).reasons) == 4
+
+
+def test_what_is_wrong_twice_is_named_once():
+    facts = ARMED._replace(problems=[BROKEN], load_problems=[BROKEN])
+    assert judge(facts).reasons == [BROKEN]
+    assert judge(facts._replace(crash_loaded=False, loaded=None)).reasons.count(BROKEN) == 1
 
 
 def test_what_only_may_fail_is_a_warning():

@@ -149,6 +149,18 @@ def test_a_rename_replaces_nothing(inbox, tmp_path):
     assert set(files(tmp_path)) == {"vmcore-incomplete", "vmcore"}
 
 
+def test_a_rename_that_was_done_is_done(inbox, tmp_path):
+    """The connection was cut before the answer, and the host asks again."""
+    with pytest.raises(FileNotFoundError):
+        inbox.rename(FOLDER, "vmcore-incomplete", "vmcore")
+    file = inbox.create(FOLDER, "vmcore-incomplete")
+    file.write(b"dump")
+    file.close()
+    for dummy in range(2):
+        inbox.rename(FOLDER, "vmcore-incomplete", "vmcore")
+        assert files(tmp_path) == {"vmcore": b"dump"}
+
+
 @pytest.mark.parametrize(
     "limits,expected", [(Limits(host=1000), 880), (Limits(total=1000), 780), (Limits(host=50), -70), (Limits(), None)]
 )

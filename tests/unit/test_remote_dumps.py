@@ -3,16 +3,18 @@
 """Where dumps lie by a kdump.conf, and how they are reached. The real thing is in tests/integration/test_remote_dumps.py."""
 
 import json
+import os
 
 import pytest
 from image_host import Machine, conf_of
 
-from ansible_collections.vmcore.kdump.plugins.module_utils import remote_dumps, servers
+from ansible_collections.vmcore.kdump.plugins.module_utils import dumps, layout, lister, remote_dumps, servers
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError
 from ansible_collections.vmcore.kdump.plugins.module_utils.remote_dumps import HERE, MOUNT, SSH, Place
 
 ROOT = ("254:1", "/", "/", "ext4", "/dev/vda1", "rw")
 EXPORT = ("0:40", "/", "/mnt/crash", "nfs4", "dumps:/export", "rw,vers=4.2,addr=192.0.2.9")
+SHARE = ("0:41", "/", "/mnt/share", "virtiofs", "dumps", "rw")
 REQUEST = remote_dumps.Request(5)
 
 
@@ -40,7 +42,11 @@ PLACES = {  # kdump.conf, mounts beside the root: where its dumps lie
     "dracut's --mount": (
         'dracut_args --mount "/dev/vdb1 /x ext4 defaults"\n', [], Place(MOUNT, "/var/crash", "/dev/vdb1")),
     "a raw device": ("raw /dev/vdb1\npath /a\n", [], Place(HERE, "/a")),
-    "a share": ("virtiofs dumps\n", [], Place(MOUNT, "/var/crash", "dumps")),
+    "a share": ("virtiofs dumps\n", [], Place(MOUNT, "/var/crash", "dumps", True, True)),
+    "a share by --mount": (
+        'dracut_args --mount "dumps /x virtiofs defaults"\n', [], Place(MOUNT, "/var/crash", "dumps", True, True)),
+    "a mounted share": ("virtiofs dumps\npath /a\n", [SHARE], Place(HERE, "/mnt/share/a", "", True, True)),
+    "a path on a share": ("path /mnt/share/a\n", [SHARE], Place(HERE, "/mnt/share/a", "", True, True)),
     "a server": ("ssh kdump@dumps\npath crash\n", [], Place(SSH, "/crash", "kdump@dumps", True)),
 }  # fmt: skip
 
@@ -121,6 +127,95 @@ def test_of_a_place_that_many_hosts_use_only_this_ones_dumps_are_its_own(machine
     assert remote_dumps.own(machine.host, shared, leased) == leased[:1]
     machine.programs["ip"] = (1, "")
     assert remote_dumps.own(machine.host, shared, found) == found
+
+
+IMAGE = "/var/lib/vmcore-kdump/images/6.12-%s.img" % ("a" * 16)
+FIRST_OF_FEBRUARY = 1769904000
+
+
+def arm(machine):
+    """The native engine arms this machine at boot."""
+    machine.write(layout.UNIT, "")
+    machine.link(layout.UNIT_LINK, layout.UNIT)
+
+
+def test_on_a_share_of_virtiofs_the_image_alone_tells_whose_a_dump_is(machine):
+    machine.programs["ip"] = (
+        0,
+        "1: lo    inet 127.0.0.1/8 scope host lo\n2: eth0    inet 192.0.2.5/24 scope global eth0\n",
+    )
+    machine.write(IMAGE, b"")
+    share = Place(MOUNT, "/crash", "dumps", True, True)
+    captures = [{"digest": "a" * 64}, {"digest": "b" * 64}, {"digest": ""}, None]
+    found = [{"directory": "dumps:/crash/127.0.0.1-2026-11-24-10:30:00", "capture": capture} for capture in captures]
+    assert remote_dumps.own(machine.host, share, found) == [found[0], found[3]], "another engine names no image"
+    arm(machine)
+    assert remote_dumps.own(machine.host, share, found) == found[:1]
+    assert remote_dumps.own(machine.host, share, found, True) == [found[0], found[3]]
+    leased = [dict(dump, directory="/crash/192.0.2.5-2026-11-24-10:30:00") for dump in found]
+    assert remote_dumps.own(machine.host, share, leased) == leased[:1], "no guest writes such names there"
+
+
+def test_where_names_tell_something_a_doubt_takes_nothing_in(machine):
+    machine.programs["ip"] = (0, "2: eth0    inet 192.0.2.5/24 scope global eth0\n")
+    other = [{"directory": "/crash/192.0.2.77-2026-11-24-10:30:00", "capture": None}]
+    assert remote_dumps.own(machine.host, Place(HERE, "/crash", "", True), other, True) == []
+
+
+def put_dumps(machine, directory):
+    """The oldest is this machine's by its name, the next by its image, the others are those of two other hosts."""
+    for second, address in enumerate(["192.0.2.5", "192.0.2.99"] + ["192.0.2.66", "127.0.0.1"] * 4):
+        folder = "%s/%s-2026-02-01-00:00:%02d" % (directory, address, second)
+        digest = "a" * 64 if second == 1 else "b" * 64
+        capture = {
+            "digest": digest,
+            "status": 0,
+            "seconds": 1,
+            "phases": [],
+            "memory": {"total": 9, "available_low": 1},
+        }
+        machine.write(folder + "/vmcore", b"x")
+        machine.write(folder + "/capture.json", json.dumps(capture))
+        for name in ("vmcore", "capture.json"):
+            os.utime(machine.host.path(folder + "/" + name), (FIRST_OF_FEBRUARY + second, FIRST_OF_FEBRUARY + second))
+
+
+def seconds_of(found):
+    return [int(dump["directory"][-2:]) for dump in found]
+
+
+@pytest.mark.parametrize("most, seconds", [(1, [9, 1]), (2, [9, 8, 1, 0]), (9, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0])])
+def test_newer_dumps_of_others_hide_none_of_this_hosts(machine, most, seconds):
+    machine.programs["ip"] = (0, "2: eth0    inet 192.0.2.5/24 scope global eth0\n")
+    machine.write(IMAGE, b"")
+    machine.mounts(ROOT, EXPORT)
+    put_dumps(machine, "/mnt/crash/a")
+    wanted = conf_of("path /mnt/crash/a\n")
+    place = remote_dumps.place_of(machine.host, wanted)
+    found = remote_dumps.look(machine.host, wanted, place, remote_dumps.Request(most))
+    assert seconds_of(found) == seconds
+    assert seconds_of(remote_dumps.own(machine.host, place, found)) == [1, 0][:most]
+    assert seconds_of(dumps.newest(machine.host, "/mnt/crash/a", most)) == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0][:most]
+
+
+def test_what_is_mounted_for_the_look_is_told_whose_dumps_come_first(machine):
+    machine.programs["mount"] = (0, "")
+    machine.write(IMAGE, b"")
+    put_dumps(machine, layout.RUN_DIR + "/look/var/crash")
+    wanted = conf_of("virtiofs dumps\n")
+    place = remote_dumps.place_of(machine.host, wanted)
+    found = remote_dumps.look(machine.host, wanted, place, remote_dumps.Request(1))
+    assert [dump["directory"] for dump in found] == [
+        "dumps:/var/crash/127.0.0.1-2026-02-01-00:00:09", "dumps:/var/crash/192.0.2.99-2026-02-01-00:00:01",
+    ]  # fmt: skip
+
+
+def test_a_plain_server_is_told_whose_dumps_come_first(machine, monkeypatch, capsys):
+    put_dumps(machine, "/crash")
+    owner = json.dumps(dumps.Owner(["192.0.2.5"], [], False))
+    monkeypatch.setattr(lister, "Host", lambda: machine.host)
+    assert lister.main(["/crash", "1", "", "", owner]) == 0
+    assert seconds_of(json.loads(capsys.readouterr().out)) == [9, 0]
 
 
 def test_what_failure_action_has_saved_on_the_root_file_system_is_seen(machine):

@@ -223,6 +223,47 @@ def test_keys_that_will_not(tmp_path):
     assert "The ssh key /root/key cannot be read: " in str(ssh.check_key(host, "/root/key")[0])
 
 
+VALID = {  # ssh-keygen's -V: how far off it is from being too old
+    "always:forever": False,
+    "20200101:20250101": True,
+    "always:20250101": True,
+    "20200101:forever": False,
+    "20200101:20350101": False,
+}
+
+
+@pytest.mark.parametrize("valid", VALID)
+def test_a_certificate_that_has_expired_is_refused(tmp_path, valid):
+    host = FakeHost(tmp_path)
+    path = key(host, "-t", "ed25519")
+    argv = ["ssh-keygen", "-q", "-s", str(path), "-I", "kdump", "-n", "kdump", "-V", valid, str(path) + ".pub"]
+    subprocess.run(argv, check=True)
+    assert path.with_name("key-cert.pub").is_file()
+    host.now = lambda: 1764000000.0  # 2025-11-24
+    assert ["/root/key-cert.pub has expired, at 202" in str(one) for one in ssh.check_key(host, "/root/key")] == (
+        [True] if VALID[valid] else []
+    )
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])
+def test_a_certificate_expires_by_the_second_whatever_the_time_zone(tmp_path, zone, monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    host = FakeHost(tmp_path)
+    path = key(host, "-t", "ed25519")
+    argv = ["ssh-keygen", "-q", "-s", str(path), "-I", "kdump", "-V", "20200101:20251124160000", str(path) + ".pub"]
+    subprocess.run(argv, check=True)
+    monkeypatch.setenv("TZ", zone)
+    for now, refused in ((1764000000.0, 1), (1763999999.0, 0)):  # 2025-11-24T16:00:00Z
+        host.now = lambda now=now: now
+        assert len(ssh.check_key(host, "/root/key")) == refused
+
+
+def test_a_certificate_that_cannot_be_read_is_the_servers_to_judge(tmp_path):
+    host = FakeHost(tmp_path)
+    key(host, "-t", "ed25519").with_name("key-cert.pub").write_text("garbage")
+    assert ssh.check_key(host, "/root/key") == []
+
+
 def test_a_key_that_needs_its_token_is_refused(tmp_path):
     host = FakeHost(tmp_path)
     host.write("/root/key", b"x", 0o600)

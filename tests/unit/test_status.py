@@ -5,6 +5,7 @@
 import errno
 import json
 import os
+from typing import Any, Dict
 
 import pytest
 from kexec_host import RELEASE, KexecHost
@@ -25,7 +26,7 @@ from ansible_collections.vmcore.kdump.plugins.module_utils import (
 )
 from ansible_collections.vmcore.kdump.plugins.module_utils._host.commands import Result
 from ansible_collections.vmcore.kdump.plugins.module_utils.bootloader import grub
-from ansible_collections.vmcore.kdump.plugins.module_utils.image import build
+from ansible_collections.vmcore.kdump.plugins.module_utils.image import build, store
 from ansible_collections.vmcore.kdump.plugins.module_utils.plan import Plan, Step
 from ansible_collections.vmcore.kdump.plugins.module_utils.problems import KdumpError, Missing, Parts, Problem, fail
 
@@ -75,6 +76,7 @@ def arm(host, digest):
     manifest = json.loads(host.read_text(path[:-4] + ".json"))
     digest.append(manifest["digest"])
     kexec.decide(host, kexec.REQUEST).apply(host)
+    host.put("/usr/bin/python3", b"")
     boot.decide(host, "present", "/usr/bin/python3").apply(host)
 
 
@@ -149,6 +151,66 @@ def test_advice_for_the_reservation(tmp_path, digest, name):
 def test_where_nobody_knows_there_is_no_advice():
     facts = readiness.Facts("6.1", reserved=1 << 28)
     assert status.sizing(facts, None) == status.Sizing(None, None, None, 0)
+
+
+def prove(host, digest):
+    arm(host, digest)
+    inputs = proof.Inputs(**look(host)["inputs"])
+    proof.save(host, proof.Proof(inputs, "/var/crash/x/vmcore", "complete", 1.0, None, None, None, None))
+
+
+DISABLED, LIMIT = "/proc/sys/kernel/kexec_load_disabled", "/proc/sys/kernel/kexec_load_limit_panic"
+# What is changed on a proven host: its readiness, what the reasons say.
+AFTERWARDS: Dict[str, Any] = {
+    "hardened": ({DISABLED: "1"}, "proven", ""),
+    "the last load is used up": ({LIMIT: "0"}, "proven", ""),
+    "hardened, another command line": (
+        {DISABLED: "1", layout.SYSCONFIG: 'KDUMP_COMMANDLINE_APPEND="nr_cpus=4"\n'}, "stale", "kexec_load_disabled is 1"),
+    "one load left, another command line": (
+        {LIMIT: "1", layout.SYSCONFIG: 'KDUMP_COMMANDLINE_APPEND="nr_cpus=4"\n'}, "stale", "one more load only"),
+    "hardened, more CPUs": ({DISABLED: "1", "/sys/devices/system/cpu/present": "0-63\n"}, "stale", "CPUs or memory"),
+    "a command line that no kernel takes": (
+        {layout.SYSCONFIG: 'KDUMP_COMMANDLINE_APPEND="%s"\n' % ("x=1 " * 600)}, "unprotected", "takes 1986"),
+    "no program": ({layout.PROGRAM: None}, "unprotected", "kdump.pyz is missing"),
+    "another unit": ({layout.UNIT: "[Service]\nExecStart=/bin/true\n"}, "unprotected", "was changed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AFTERWARDS)
+def test_a_proven_host_is_one_as_long_as_the_next_boot_loads_the_same(tmp_path, digest, name):
+    files, expected, said = AFTERWARDS[name]
+    host = Guest(tmp_path)
+    prove(host, digest)
+    for path, text in files.items():
+        host.remove(path) if text is None else host.put(path, text.encode())
+    found = look(host)
+    assert (found["readiness"], found["errors"], found["warnings"]) == (expected, [], [])
+    assert said in str(found["reasons"])
+
+
+def test_an_image_that_the_next_boot_builds_is_no_reason(tmp_path, digest, monkeypatch):
+    host = Guest(tmp_path)
+    prove(host, digest)
+    host.remove(kexec.loaded(host).initrd)
+    assert look(host)["readiness"] == "proven"
+
+    def refuse(*arguments):
+        raise fail("The dump target lies behind multipath.", "Choose another.")
+
+    monkeypatch.setattr(build, "wanted_digest", refuse)
+    found = look(host)
+    assert found["readiness"] == "unprotected" and "no whole capture image" in str(found["reasons"])
+
+
+def test_that_ends_of_boots_are_not_noted_is_a_warning(tmp_path, digest):
+    host = Guest(tmp_path)
+    prove(host, digest)
+    host.make_directories("/run/systemd/system")
+    host.put("/proc/sys/kernel/random/boot_id", b"boot-1\n")
+    found = look(host)
+    assert found["readiness"] == "proven" and "How this boot ends is not noted" in found["warnings"][0]
+    evidence.begin(host)
+    assert look(host)["warnings"] == []
 
 
 def test_other_settings_than_those_it_was_loaded_with_show(tmp_path, digest):
@@ -443,6 +505,86 @@ def test_a_server_is_asked_on_request_and_after_what_may_have_been_a_crash(
     assert found["readiness"] != "unprotected", "free space that is not known is no reason"
     assert ("cannot be reached" in json.dumps(found["errors"])) == (remote or suspect)
     assert ("could not be seen" in " ".join(found["losses"])) == suspect
+
+
+CAPTURE = {
+    "status": 1, "seconds": 1, "phases": [], "memory": {"total": 9, "available_low": 1}, "message": "no room",
+}  # fmt: skip
+
+
+class Answers(list):
+    """Those of the kernel to loads; and the server's, which it gives."""
+
+    def __call__(self, path, seconds):
+        return True
+
+
+class Shared(Guest):
+    """A guest with an address, whose dumps lie where other hosts' do."""
+
+    address = "192.0.2.5"
+
+    def __init__(self, root, fstype):
+        super().__init__(root)
+        self.answers = Answers()
+        self.put("/proc/self/mountinfo", (MOUNTINFO + "2 1 0:50 / /var/crash rw - %s there rw\n" % fstype).encode())
+
+    def put_dump(self, address, time, digest=None):
+        """A dump that failed, or with a digest one that came to the end of its capture."""
+        folder = "/var/crash/%s-%d" % (address, time)
+        files = {"vmcore-dmesg.txt": b"", "vmcore" if digest else "vmcore-incomplete": b"x"}
+        if digest:
+            files["capture.json"] = json.dumps(dict(CAPTURE, digest=digest)).encode()
+        for name, data in files.items():
+            self.put(folder + "/" + name, data)
+            os.utime(self.path(folder + "/" + name), (time, time))
+        return folder
+
+    def _program(self, argv, **options):
+        if argv == ["ip", "-o", "addr"]:
+            return Result(argv, 0, "2: eth0    inet %s/24 scope global eth0\n" % self.address, "")
+        return super()._program(argv, **options)
+
+
+def test_a_crash_is_told_however_many_dumps_of_other_hosts_are_newer(tmp_path, digest):
+    host = Shared(tmp_path, "nfs4")
+    arm(host, digest)
+    crashed(host)
+    own = host.put_dump(host.address, int(host.now()) - 60)
+    for number in range(70):
+        host.put_dump("192.0.2.%d" % (100 + number % 40), int(host.now()) + number)
+    found = look(host)
+    assert [failure["directory"] for failure in found["failures"]] == [own]
+    assert "The dump of a crash failed" in found["losses"][0] and "left no dump" not in " ".join(found["losses"])
+
+
+def test_a_dump_is_known_after_the_host_got_another_address_and_so_another_image(tmp_path, digest):
+    host = Shared(tmp_path, "nfs4")
+    arm(host, digest)
+    crashed(host)
+    own = host.put_dump(host.address, int(host.now()) - 60, digest[-1])
+    host.address = "192.0.2.6"
+    image = host.image("another", when=2000)
+    digest.append(json.loads(host.read_text(image[:-4] + ".json"))["digest"])
+    kexec.decide(host, kexec.REQUEST).apply(host)
+    assert store.images(host) == [image]
+    found = look(host)
+    assert [failure["directory"] for failure in found["failures"]] == [own] and "no room" in found["losses"][0]
+    boot.decide(host, "absent", "/usr/bin/python3").apply(host)
+    assert not host.exists(store.FORMER) and not host.exists(layout.STATE_DIR)
+
+
+def test_the_dump_of_another_guest_on_a_share_is_neither_told_nor_hides_a_loss(tmp_path, digest):
+    host = Shared(tmp_path, "virtiofs")
+    arm(host, digest)
+    crashed(host)
+    host.put_dump("127.0.0.1", int(host.now()) - 60, "f" * 64)
+    host.put_dump("127.0.0.1", int(host.now()) - 50)
+    found = look(host)
+    assert (found["failures"], found["vmcores"]) == ([], [])
+    assert ["left no dump and no report" in loss for loss in found["losses"]] == [True]
+    own = host.put_dump("127.0.0.1", int(host.now()) - 70, digest[-1])
+    assert [failure["directory"] for failure in look(host)["failures"]] == [own]
 
 
 DIFFERENCES = {

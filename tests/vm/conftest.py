@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import sys
+import threading
 import time
 
 import pytest
@@ -118,16 +119,19 @@ def new_host(installed):
     """
     keep = os.environ.get("VMCORE_KDUMP_KEEP_GUEST") == "yes"
     made = {}
+    one_at_a_time = threading.Lock()  # the dump server is made beside the tests
     inventory = installed.inventory.with_name("guests.yml")  # all of them
 
     def make(name, memory=2048, cpus=2, disks=(), cards=(), share=False):
         if name not in made and not keep:
             guest.down(name)
         suite = os.environ.get("VMCORE_KDUMP_SUITE", "trixie")
-        made[name] = guest.up(name, suite, memory, cpus, list(disks), 0, cards=list(cards), share=share and ALL)
-        written = inventory.with_suffix(".new")
-        written.write_text(guest.inventory(list(made.values())))
-        written.replace(inventory)  # a playbook may be reading it
+        one = guest.up(name, suite, memory, cpus, list(disks), 0, cards=list(cards), share=share and ALL)
+        with one_at_a_time:
+            made[name] = one
+            written = inventory.with_suffix(".new")
+            written.write_text(guest.inventory(list(made.values())))
+            written.replace(inventory)  # a playbook may be reading it
         return Host(installed._replace(inventory=inventory), name)
 
     yield make

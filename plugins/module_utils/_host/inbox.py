@@ -99,7 +99,12 @@ class Inbox:
     def rename(self, folder: str, name: str, target: str) -> None:
         """Give a file another name, unless there is a file of that name; BlockingIOError while it is being written."""
         with self._opened(folder) as inside:
-            descriptor = os.open(name, _FILE, dir_fd=inside)
+            try:
+                descriptor = os.open(name, _FILE, dir_fd=inside)
+            except FileNotFoundError:
+                if self.has(folder, target):
+                    return  # who was cut off before the answer asks again
+                raise
             try:
                 _check_unlocked(descriptor)
                 os.fsync(descriptor)

@@ -26,11 +26,17 @@ loaded(host) -> Optional[kexec_state.Loaded]
     but for native. A driver that loads removes the file first and writes it afterwards (kexec_state.write_state). An
     engine that has also loaded by itself (at boot) is the one where the file is not there, its unit is active and sysfs
     says that something is loaded.
-difference(host, configuration) -> Optional[Tuple[str, str]]
-    What loading today would change, as texts of lines (before, after); None for nothing. Raises why it could not be loaded.
-    Asked only where memory is reserved.
+difference(host, configuration) -> Optional[Difference]
+    What loading today would change; None for nothing, also where what is loaded cannot be replaced before the next boot.
+    Raises why it could not be loaded then either, where nothing is loaded also why not now; problems.Missing where that is
+    only that the image is still to be built. What is too large for the reservation has the option crashkernel. Asked only
+    where memory is reserved.
 is_enabled(host) -> bool
     This engine arms the host at its next boot.
+boot_problems(host) -> List[Problem]
+    Why the next boot would arm nothing all the same, as far as the files are ours.
+boot_warnings(host) -> List[Problem]
+    What else is amiss with what it does at boot.
 boot_plan(host, state, **how) -> Plan
     present: installed where it is ours to install, enabled, and what disarm() put in its way removed; disabled, absent: not
     started at boot, and what it has loaded unloaded. The other engines and this collection's state in /var/lib are
@@ -74,6 +80,14 @@ class Configuration(NamedTuple):
     conf: Conf
     settings: Dict[str, str]
     problems: List[Problem] = []
+
+
+class Difference(NamedTuple):
+    """Texts of lines. `forbidden`: why what is loaded cannot be replaced now, as the next boot does."""
+
+    before: str
+    after: str
+    forbidden: List[Problem] = []
 
 
 class Recommendation(NamedTuple):

@@ -10,17 +10,17 @@ makedumpfile could not finish is named like a whole one. Module vmcore_info tell
 """
 
 import re
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional
 
 from .. import crashkernel, kexec, kexec_state, reservation, sysconfig
 from ..image import store
 from ..plan import Plan, Step
-from ..problems import Missing, Parts, in_file
+from ..problems import Missing, Parts, Problem, in_file
 from . import kdump_tools_boot as booting
 from . import kdump_tools_image as images
 from . import kdump_tools_load as loading
 from . import kdump_tools_settings as variables
-from .driver import Configuration, Recommendation
+from .driver import Configuration, Difference, Recommendation
 
 NAME = variables.NAME
 UNIT = loading.UNIT
@@ -66,17 +66,25 @@ def loaded(host: Any) -> Optional[kexec_state.Loaded]:
     return loading.loaded(host, image(host, host.kernel.release))
 
 
-def difference(host: Any, configuration: Configuration) -> Optional[Tuple[str, str]]:
+def difference(host: Any, configuration: Configuration) -> Optional[Difference]:
     goal = loading.wanted(host, release(host, configuration), configuration)
     present = loaded(host)
     if present is not None and loading.same(host, present, goal):
         return None
-    return (loading.lines(present) if present else "", loading.lines(goal))
+    return Difference(loading.lines(present) if present else "", loading.lines(goal), kexec.forbidden(host))
 
 
 # --- at boot -------------------------------------------------------------------------------------------------------
 def is_enabled(host: Any) -> bool:
     return booting.is_enabled(host)
+
+
+def boot_problems(host: Any) -> List[Problem]:
+    return []
+
+
+def boot_warnings(host: Any) -> List[Problem]:
+    return []
 
 
 def boot_plan(host: Any, state: str, **how: Any) -> Plan:

@@ -14,10 +14,9 @@ from typing import Any, Dict, List, Mapping, Optional
 from .. import cmdline, kexec, kexec_cmdline, kexec_kernel, kexec_memory, kexec_state, layout
 from ..image import store
 from ..image.contents import sha256_of
-from ..kexec_errors import Facts, explain
 from ..kexec_state import Loaded
 from ..plan import Plan, Step
-from ..problems import KdumpError, Parts, Problem, fail, shown
+from ..problems import KdumpError, Missing, Parts, Problem, fail, shown
 from . import kdump_tools_image as images
 from . import kdump_tools_settings as variables
 from .driver import Configuration
@@ -95,7 +94,8 @@ def command_line(host: Any, settings: Mapping[str, str]) -> str:
 
 
 def wanted(host: Any, release: str, configuration: Configuration, check: bool = False) -> Loaded:
-    """What a load today would load. KdumpError with everything that stands in its way, as `check` mode sees it.
+    """What a load today would load. KdumpError with everything that stands in its way, as `check` mode sees it, but for
+    what keeps what is loaded from being replaced.
 
     In check mode the files that earlier tasks would have written are not there yet: what only they would change is no
     problem.
@@ -116,8 +116,7 @@ def wanted(host: Any, release: str, configuration: Configuration, check: bool = 
                                     "Boot an installed kernel, or set kdump_engine: native.", "kernel", kernel))  # fmt: skip
         raise KdumpError(parts.errors)
     parts.errors += _kernel_problems(host, kernel, line, image)
-    if parts.errors:
-        raise KdumpError(parts.errors)
+    parts.end()
     state = Loaded("crash", kernel, sha256_of(host, kernel), "", "", "", line, kexec_state.hardware(host))
     return state._replace(initrd=image.path, initrd_sha256=image.sha256, digest=image.digest) if image else state
 
@@ -129,16 +128,15 @@ def is_used(settings: Mapping[str, str]) -> bool:
 
 
 def host_problems(host: Any) -> List[Problem]:
-    """Why nothing could be loaded on this host."""
-    facts = kexec_state.facts(host, "crash")
+    """Why nothing could be loaded on this host where nothing is."""
     problems = []
-    if not facts.reserved:
+    if not kexec_state.reserved_bytes(host):
         hint = "Reserve memory first: set crashkernel= (module vmcore.kdump.crashkernel) and reboot."
         problems.append(Problem("No memory is reserved for the capture kernel.", hint))
     elif not cmdline.values(cmdline.split(host.read_text("/proc/cmdline", "")), "crashkernel"):
         hint = "Reboot with crashkernel= on the command line, or set kdump_engine: native."
         problems.append(Problem("kdump-config loads nothing without crashkernel= in /proc/cmdline.", hint))
-    return problems + kexec.permission_problems(facts, kexec_state.is_loaded(host))
+    return problems + ([] if kexec_state.is_loaded(host) else kexec.forbidden(host))
 
 
 def warnings(host: Any) -> List[Problem]:
@@ -171,9 +169,9 @@ def _kernel_problems(host: Any, kernel: str, line: str, image: Optional[store.Ma
     if file is None:
         return parts.errors
     size, unpacked = (image.bytes, images.unpacked(host, image.release)) if image else (0, 0)
-    needed, reserved = kexec_memory.least(file.memory, size, unpacked), kexec_state.reserved_bytes(host)
+    needed = kexec_memory.least(file.memory, size, unpacked)
     problems = kexec_cmdline.problems(line, host.kernel.machine, file.cmdline_max, True)
-    return problems + ([explain(12, Facts(reserved=reserved, needed=needed))] if 0 < reserved < needed else [])
+    return problems + kexec.no_room(kexec_state.reserved_bytes(host), needed)
 
 
 def _image(host: Any, release: str, configuration: Configuration, check: bool) -> Optional[store.Manifest]:
@@ -185,8 +183,8 @@ def _image(host: Any, release: str, configuration: Configuration, check: bool) -
     if check:
         return None
     why = "a load would delete it" if image is not None else "there is none"
-    raise fail("No capture image is ready for the kernel %s: %s." % (release, why),
-               "Build it first: module vmcore.kdump.initramfs with engine: kdump-tools.")  # fmt: skip
+    message = "No capture image is ready for the kernel %s: %s." % (release, why)
+    raise Missing([Problem(message, "Build it first: module vmcore.kdump.initramfs with engine: kdump-tools.")])
 
 
 def plan(host: Any, params: Mapping[str, Any], release: str, configuration: Configuration) -> Plan:
@@ -202,7 +200,10 @@ def plan(host: Any, params: Mapping[str, Any], release: str, configuration: Conf
     goal = wanted(host, release, configuration, bool(params.get("_check")))
     present = loaded(host, images.current(host, release, lambda host: configuration))
     if present is not None and same(host, present, goal):
-        return Plan([])
+        return Plan([])  # also where nothing can be loaded any more, as on hosts that are hardened once they are armed
+    forbidden = kexec.forbidden(host)
+    if forbidden:
+        raise KdumpError(forbidden)
     return Plan([Step(
         "have kdump-tools load the capture kernel " + goal.kernel, lambda target: load(target, goal),
         lines(present) if present else "", lines(goal),

@@ -7,14 +7,14 @@ looked after here: what it would fail on is refused before it unloads what works
 """
 
 import re
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional
 
 from .. import cmdline, crashkernel, kexec_state, layout, reservation, sysconfig, wishes
 from ..image import store
 from ..plan import Plan, Step
 from ..problems import KdumpError, Parts, Problem
 from . import kdumpctl_build, kdumpctl_good, kdumpctl_image, kdumpctl_load, kdumpctl_unit
-from .driver import Configuration, Recommendation
+from .driver import Configuration, Difference, Recommendation
 
 NAME = kdumpctl_load.NAME
 UNIT = kdumpctl_unit.UNIT
@@ -45,13 +45,21 @@ def loaded(host: Any) -> Optional[kexec_state.Loaded]:
     return kdumpctl_load.loaded(host, configuration(host))
 
 
-def difference(host: Any, configuration: Configuration) -> Optional[Tuple[str, str]]:
+def difference(host: Any, configuration: Configuration) -> Optional[Difference]:
     return kdumpctl_load.difference(host, configuration)
 
 
 # --- at boot -------------------------------------------------------------------------------------------------------
 def is_enabled(host: Any) -> bool:
     return kdumpctl_unit.is_enabled(host)
+
+
+def boot_problems(host: Any) -> List[Problem]:
+    return []
+
+
+def boot_warnings(host: Any) -> List[Problem]:
+    return []
 
 
 def boot_plan(host: Any, state: str, **how: Any) -> Plan:

@@ -8,19 +8,18 @@ and started; and where that fails all the same, the configuration that last work
 """
 
 import datetime
-import errno
 import json
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
-from .. import kexec, kexec_cmdline, kexec_errors, kexec_kernel, kexec_memory, kexec_state, layout
+from .. import kexec, kexec_cmdline, kexec_kernel, kexec_memory, kexec_state, layout
 from ..image import store
 from ..image.contents import sha256_of
 from ..kexec_state import Loaded
 from ..plan import Plan, Step
 from ..problems import KdumpError, Missing, Problem, fail, shown
 from . import kdumpctl_build, kdumpctl_good, kdumpctl_image, kdumpctl_luks, kdumpctl_unit
-from .driver import Configuration
+from .driver import Configuration, Difference
 
 NAME = "kdumpctl"
 ESTIMATE = layout.STATE_DIR + "/kdumpctl/estimate.json"
@@ -103,8 +102,11 @@ class _Today(NamedTuple):
     built: bool
 
 
-def plan(host: Any, configuration: Configuration, params: Mapping[str, Any]) -> Plan:
-    """The plan of the module kexec. KdumpError with everything in the way, before anything is unloaded."""
+def plan(host: Any, configuration: Configuration, params: Mapping[str, Any], replacing: bool = True) -> Plan:
+    """The plan of the module kexec. KdumpError with everything in the way, before anything is unloaded.
+
+    replacing: False for a comparison, for which it does not matter whether what is loaded can be unloaded now
+    """
     if params["state"] == "unloaded":
         return Plan(unload_steps(host) if kexec_state.is_loaded(host) else [])
     problems = _request_problems(params) + _reservation_problems(host)
@@ -119,9 +121,8 @@ def plan(host: Any, configuration: Configuration, params: Mapping[str, Any]) -> 
     present = loaded(host, configuration)
     if not problems and today is not None and today.built and present is not None and _same(present, today.state):
         return Plan([])  # also where nothing can be loaded any more, as on hosts that are hardened once they are armed
-    problems += _permission_problems(host)
-    if kexec_state.is_loaded(host):
-        problems += kdumpctl_luks.problems(host, configuration.conf)
+    if replacing or not kexec_state.is_loaded(host):
+        problems += _forbidden(host, configuration)
     if problems:
         raise KdumpError(problems)
     return Plan([Step(
@@ -176,9 +177,15 @@ def _reservation_problems(host: Any) -> List[Problem]:
     return [Problem(message, "Set crashkernel= (module vmcore.kdump.crashkernel) to what fits this host, and reboot.")]
 
 
+def _forbidden(host: Any, configuration: Configuration) -> List[Problem]:
+    """Why nothing can be loaded now, whatever it is, though it can at the next boot."""
+    problems = _permission_problems(host)
+    return problems + (kdumpctl_luks.problems(host, configuration.conf) if kexec_state.is_loaded(host) else [])
+
+
 def _permission_problems(host: Any) -> List[Problem]:
     """Why the kernel would forbid it. Replacing needs a second load in hand, to go back to what worked."""
-    problems = kexec.permission_problems(kexec_state.facts(host, "crash"), kexec_state.is_loaded(host))
+    problems = kexec.forbidden(host)
     return [one._replace(hint=one.hint.replace("vmcore-kdump.service", kdumpctl_unit.UNIT)) for one in problems]
 
 
@@ -194,10 +201,7 @@ def _fit_problems(host: Any, today: _Today) -> List[Problem]:
         pass  # kexec-tools knows more formats, unified kernel images among them
     problems = kexec_cmdline.problems(today.state.cmdline, host.kernel.machine, most, True)
     needed = kexec_memory.least(memory, host.stat(today.state.initrd).st_size if today.built else 0, 0)
-    reserved = kexec_state.reserved_bytes(host)
-    if 0 < reserved < needed:
-        problems.append(kexec_errors.explain(errno.ENOMEM, kexec_errors.Facts(reserved=reserved, needed=needed)))
-    return problems
+    return problems + kexec.no_room(kexec_state.reserved_bytes(host), needed)
 
 
 def unload_steps(host: Any) -> List[Step]:
@@ -211,10 +215,9 @@ def unload_steps(host: Any) -> List[Step]:
     return [Step("unload the capture kernel", _unload, "a capture kernel is loaded\n", "")]
 
 
-def difference(host: Any, configuration: Configuration) -> Optional[Tuple[str, str]]:
-    """(before, after) of what loading today would change. KdumpError where it could not be loaded."""
-    steps = plan(host, configuration, {"state": "loaded"}).steps
-    return (steps[0].before, steps[0].after) if steps else None
+def difference(host: Any, configuration: Configuration) -> Optional[Difference]:
+    steps = plan(host, configuration, {"state": "loaded"}, replacing=False).steps
+    return Difference(steps[0].before, steps[0].after, _forbidden(host, configuration)) if steps else None
 
 
 # --- doing ---------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 driver.py says what each function is for.
 """
 
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from .. import (
     boot,
@@ -25,7 +25,7 @@ from ..image import build, store
 from ..plan import Plan, Step
 from ..problems import KdumpError, Parts, Problem, shown
 from . import kdumpctl
-from .driver import Configuration, Recommendation
+from .driver import Configuration, Difference, Recommendation
 
 NAME = "native"
 UNIT = layout.UNIT_NAME
@@ -84,14 +84,22 @@ def loaded(host: Any) -> Optional[kexec_state.Loaded]:
     return kexec.loaded(host)
 
 
-def difference(host: Any, configuration: Configuration) -> Optional[Tuple[str, str]]:
-    steps = kexec.decide(host, kexec.REQUEST).steps
-    return (steps[0].before, steps[0].after) if steps else None
+def difference(host: Any, configuration: Configuration) -> Optional[Difference]:
+    steps = kexec.decide(host, kexec.REQUEST, replacing=False).steps
+    return Difference(steps[0].before, steps[0].after, kexec.forbidden(host)) if steps else None
 
 
 # --- at boot -------------------------------------------------------------------------------------------------------
 def is_enabled(host: Any) -> bool:
     return boot.is_enabled(host)
+
+
+def boot_problems(host: Any) -> List[Problem]:
+    return boot.problems(host)
+
+
+def boot_warnings(host: Any) -> List[Problem]:
+    return boot.warnings(host)
 
 
 def boot_plan(host: Any, state: str, **how: Any) -> Plan:

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 from .. import layout
 from ..plan import Plan, Step
 from ..problems import KdumpError, Missing, Parts, Problem
-from . import collector, contents, cpio, kernel, kmod, parts, plan_file, storage, store, target
+from . import collector, contents, cpio, kernel, kmod, network, parts, plan_file, storage, store, target
 
 FORMAT = 2  # of the digest: a change here builds every image anew
 _EMPTY = ("dev", "etc/kdump", "kdump", "proc", "run", "sys", "tmp", "usr/bin", "usr/lib/kdump", "usr/sbin", "var")
@@ -132,7 +132,9 @@ class _Targets(NamedTuple):
     named: Dict[str, target.Target]
     report_at: str  # as in init.SCRIPT
     late: List[target.Target]  # those that only a failure leads to
+    failure_action: str
     warnings: List[Problem]
+    ignored: List[Problem]
 
 
 def observe(host: Any, release: str, conf: Any, settings: Mapping[str, str]) -> Recipe:
@@ -151,6 +153,8 @@ def observe(host: Any, release: str, conf: Any, settings: Mapping[str, str]) -> 
     collecting = problems.of(None, parts.add_tools, host, conf, kind, content, tools)
     problems.of(None, parts.add_hooks, host, conf, content, tools)
     starters = problems.of([], _add_targets, targets, fence, content, tools) if targets else []
+    if fence is not None or (targets and any(one.network is not None for one in targets.named.values())):
+        problems.of(None, network.check_settings, dict(settings))
     lacking = list(targets.warnings) if targets else []
     if modules is not None and targets:
         lacking += problems.of([], _add_modules, host, modules, conf, targets, fence, content)
@@ -163,7 +167,7 @@ def observe(host: Any, release: str, conf: Any, settings: Mapping[str, str]) -> 
     dump = targets.named["dump"]
     if resolving.addresses:
         dump = dump._replace(manifest=dict(dump.manifest, addresses=resolving.addresses))
-    ignored = kmod.left_out(modules, conf.get("extra_modules").split())
+    ignored = targets.ignored + kmod.left_out(modules, conf.get("extra_modules").split())
     return Recipe(release, kernel_path, kernel_sha256, digest, dump, inputs, lacking, ignored)
 
 
@@ -173,14 +177,20 @@ def _digest(release: str, kernel_sha256: str, inputs: List[contents.Input]) -> s
 
 
 def _targets(host: Any, conf: Any, settings: Mapping[str, str]) -> _Targets:
-    """The dump target; the root file system for dump_to_rootfs; the file system of this host that reports go to."""
+    """The dump target; the root file system for dump_to_rootfs; the file system of this host that reports go to.
+
+    A root that is the dump target itself is none: what failed there once fails there again.
+    """
     problems = Parts()
     dump = problems.of(None, target.of_conf, host, conf, dict(settings))
-    root = None
-    if conf.get("failure_action") == "dump_to_rootfs":
+    root, failure_action = None, conf.get("failure_action")
+    if failure_action == "dump_to_rootfs":
         root = problems.of(None, target.of_root, host, conf.get("path"), dict(settings))
     problems.end()
     named = {"dump": dump}
+    ignored: List[Problem] = []
+    if root is not None and _is_same(root, dump):
+        root, failure_action, ignored = None, conf.get("final_action"), [_no_other_root(conf.get("final_action"))]
     if root is not None:
         named["root"] = root
     report, warnings = _report_target(host, dump, settings)
@@ -188,7 +198,14 @@ def _targets(host: Any, conf: Any, settings: Mapping[str, str]) -> _Targets:
         named["report"] = report
     late = [found for found in (root, report) if found is not None and not _is_same(found, dump)]
     report_at = "" if report is None else "report" if report in late else "dump"
-    return _Targets(named, report_at, late, warnings)
+    return _Targets(named, report_at, late, failure_action, warnings, ignored)
+
+
+def _no_other_root(final_action: str) -> Problem:
+    return Problem(
+        "failure_action: dump_to_rootfs has nowhere else to dump to, as the dump target is on the root file system.",
+        "Where a dump fails, final_action (%s) follows." % final_action, "failure_action", "dump_to_rootfs",
+    )  # fmt: skip
 
 
 def _report_target(
@@ -262,7 +279,7 @@ def _plan(
         ("library_path", ":".join(content.library_folders)),
         ("release", release),
         ("core_collector", collecting.command),
-        ("failure_action", conf.get("failure_action")),
+        ("failure_action", targets.failure_action),
         ("final_action", conf.get("final_action")),
         ("restart_tool", tools.restart),
         ("starters", " ".join("/" + name for name in starters)),

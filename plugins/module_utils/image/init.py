@@ -65,6 +65,7 @@ run_hook() {
     say "running $*"
     limited "$hook_limit" "$@"
     hook=$?
+    rm -f /tmp/stalled # it was the hook's, and tells of nothing later
     [ $hook = 0 ] || say "$1 ended with exit code $hook"
     return $hook
 }

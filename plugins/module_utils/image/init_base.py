@@ -9,6 +9,7 @@ BASE = r"""
 # --- telling ---
 say() {
     now
+    moves
     last_said=$*
     echo "kdump: [$seconds] $*"
     echo "kdump: [$seconds] $*" >> /tmp/kdump.log
@@ -27,9 +28,13 @@ now() {
     hundredths=$((${seconds%.*} * 100 + 1$part - 100))
 }
 
+# For the watch: something else begins. By echo, as `:` would end the shell where there is no room.
+moves() { echo > /tmp/moved; }
+
 # phase NAME EXIT: what ran since the last one is over.
 phase() {
     now
+    moves
     spent=$((hundredths - phase_start))
     phase_start=$hundredths
     hundredth=$((spent % 100))
@@ -161,11 +166,13 @@ watch_over() {
         done < /proc/meminfo
         echo "$free_low $available_low" > /tmp/memory.new && mv /tmp/memory.new /tmp/memory
         work_done
-        # This loop itself costs a few hundredths of a second each round; a dead server is still sent something.
-        if [ "$disk" = "$last_disk" ] && [ "$idle_work" -lt 30 ] && [ "$just_sent" -lt 16384 ]; then
+        # This loop itself costs a few hundredths of a second each round; a dead server is still sent something. Hooks and
+        # waits have limits of their own: their silences do not add up.
+        if [ "$disk" = "$last_disk" ] && [ "$idle_work" -lt 30 ] && [ "$just_sent" -lt 16384 ] && [ ! -e /tmp/moved ]; then
             still=$((still + 1))
         else
             still=0
+            rm -f /tmp/moved
         fi
         last_disk=$disk
         [ "$still" != "$stall_limit" ] || end_what_hangs

@@ -65,13 +65,18 @@ on_server() {
     return "$answer"
 }
 
-# surely_on_server COMMAND: again where ssh itself failed, as a server does that has too many logins at once.
+# surely_on_server MV: again where ssh itself failed, as a server does that has too many logins at once. The connection may
+# also have ended before the answer: then the file has its name already.
 surely_on_server() {
     tries=1
     until on_server "$1" || [ "$answer" != 255 ] || [ $tries = 5 ]; do
         tries=$((tries + 1))
         sleep 2
     done
+    if [ $tries != 1 ] && [ "$answer" = 1 ]; then
+        said_in /tmp/ssh.log
+        case $said in *'No such file'*) return 0 ;; esac
+    fi
     return "$answer"
 }
 
@@ -122,7 +127,9 @@ make_folder_on_server() {
             continue
         fi
         count=$((count + 1))
-        if [ $count -gt 9 ]; then
+        # As in make_new_folder, where it is this name that is taken, in mkdir's words or the receiver's.
+        case $said in *"${into##*/}"*'File exists'* | *'of that name already'*"${into##*/}"*) most=99 ;; *) most=9 ;; esac
+        if [ $count -gt $most ]; then
             complain "the directory $folder cannot be made on the server $server_name: $said"
             return 1
         fi

@@ -63,13 +63,16 @@ put_log() {
 }
 
 put_capture() {
-    write_capture "$1" > "$into/capture-incomplete.json" &&
+    write_capture "$1" > "$into/capture-incomplete.json" && sync "$into/capture-incomplete.json" &&
         mv "$into/capture-incomplete.json" "$into/capture.json" && sync -f "$into/capture.json"
 }
 
-# put_capture_behind: capture.json behind a whole stream, where raw_recovery.py looks for it and `makedumpfile -R` does not.
+# put_capture_behind: capture.json behind a whole dump, where raw_recovery.py looks for it and `makedumpfile -R` does not. It
+# names the dump by its beginning: one that is cut goes on with what an earlier crash has left there, to the end of that.
 put_capture_behind() {
-    { echo "vmcore.kdump capture.json" && write_capture 0; } > /tmp/capture.json
+    blocks=$((bytes < 1048576 ? bytes / 512 : 2048))
+    beginning=$(dd if="$found" bs=512 count="$blocks" 2> /tmp/dd.log | sha256sum) || return 1
+    { echo "vmcore.kdump capture.json ${beginning%% *}" && write_capture 0; } > /tmp/capture.json
     dd if=/tmp/capture.json bs=4096 seek=$(((bytes + 4095) / 4096)) conv=nocreat,notrunc,fsync of="$found" 2> /tmp/dd.log
 }
 

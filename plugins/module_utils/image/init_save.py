@@ -62,6 +62,7 @@ save_dmesg() {
 
 save_dmesg_here() {
     limited "$hook_limit" makedumpfile --dump-dmesg /proc/vmcore "$into/vmcore-dmesg-incomplete.txt" > /dev/null &&
+        sync "$into/vmcore-dmesg-incomplete.txt" &&
         mv "$into/vmcore-dmesg-incomplete.txt" "$into/vmcore-dmesg.txt" && sync -f "$into/vmcore-dmesg.txt"
 }
 
@@ -143,6 +144,7 @@ ended_with() {
 
 save_vmcore() {
     say "saving vmcore: $core_collector"
+    rm -f /tmp/stalled
     echo 137 > /tmp/collector
     case $kind in
         ssh) save_vmcore_on_server ;;

@@ -88,7 +88,10 @@ def check_settings(settings: Dict[str, str]) -> None:
 
 def _words(settings: Dict[str, str]) -> List[Tuple[str, str]]:
     """The words for addresses on the capture kernel's command line, each with the variable that has it."""
-    words = [(name, word) for name in _COMMAND_LINES for word in cmdline.split(settings.get(name, ""))]
+    whole, append = (cmdline.split(settings.get(name, "")) for name in _COMMAND_LINES)
+    removed = [cmdline.key(word) for word in cmdline.split(settings.get("KDUMP_COMMANDLINE_REMOVE", ""))]
+    words = [(_COMMAND_LINES[0], word) for word in cmdline.without(whole, removed)]
+    words += [(_COMMAND_LINES[1], word) for word in append]
     return [(name, word) for name, word in words if cmdline.key(word) == "ip" and "=" in word]
 
 
@@ -100,7 +103,7 @@ def _first_way(host: Any, addresses: List[str], dhcp: bool) -> _Way:
             if dhcp and ":" in address:
                 raise fail(
                     "The server's address %s is IPv6, and DHCP in the capture kernel is IPv4 only." % address,
-                    "Take ip=dhcp out of KDUMP_COMMANDLINE_APPEND: the host's own addresses are used then.",
+                    "Take ip=dhcp out of KDUMP_COMMANDLINE and KDUMP_COMMANDLINE_APPEND: the host's own addresses are used then.",
                     _COMMAND_LINES[1],
                 )
             return _way(host, address)

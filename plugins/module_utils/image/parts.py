@@ -29,6 +29,8 @@ def add_tools(
         tools.add(name, package, own=name == "blkid")
     if kind in ("raw", "ssh"):
         tools.add("dd", "coreutils", own=True)  # of busybox's not every build counts bytes and knows conv=fsync
+    if kind == "raw":
+        tools.add("sha256sum", "coreutils")
     tools.add("makedumpfile", "makedumpfile", own=True)
     collecting = collector.parse(conf.get("core_collector"), kind)
     makedumpfile = host.which("makedumpfile")

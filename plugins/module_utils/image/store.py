@@ -10,11 +10,14 @@ import json
 import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
-from ..layout import IMAGE_DIR
+from ..layout import IMAGE_DIR, STATE_DIR
 from .contents import sha256_of
 
 FORMAT = 1
 _MAX_MANIFEST = 4 << 20
+FORMER = STATE_DIR + "/former-images.json"  # the digests of images that were removed, the newest first
+_FORMER_MOST = 20
+_DIGEST = re.compile("[0-9a-f]{16}")
 
 
 class Manifest(NamedTuple):
@@ -130,20 +133,45 @@ def images(host: Any) -> List[str]:
 def prune(host: Any, keep: List[str]) -> None:
     """Remove every image, and every left-over of a killed run, but for the images with these paths."""
     kept = set(keep) | {_manifest_path(path) for path in keep}
+    gone = [path for path in images(host) if path not in kept]
+    former = _former(host)
     for name in host.listdir(IMAGE_DIR):
         path = IMAGE_DIR + "/" + name
         if path not in kept and selected(host, name) not in kept:
             host.remove(path)
+    if gone:  # afterwards, when there is room on a disk that was full
+        text = json.dumps(list(dict.fromkeys(_digests_of(gone) + former))[:_FORMER_MOST])
+        host.write(FORMER, text.encode() + b"\n", 0o600)
+
+
+def digests(host: Any) -> List[str]:
+    """The first 16 digits of the digests of all images, and of the last ones that were removed.
+
+    A dump tells which image wrote it, and that may be gone before anybody has looked: a host that comes back from the crash
+    with another address builds a new one.
+    """
+    return _digests_of(images(host)) + _former(host)
+
+
+def _former(host: Any) -> List[str]:
+    """What prune() has written down; nothing for anything else."""
+    try:
+        found = json.loads(host.read(FORMER, 1 << 16).decode())
+    except (OSError, ValueError, RecursionError):
+        return []
+    words = found if isinstance(found, list) else []
+    return [word for word in words if isinstance(word, str) and _DIGEST.fullmatch(word)][:_FORMER_MOST]
+
+
+def _digests_of(paths: List[str]) -> List[str]:
+    """As image_path() names them."""
+    words = [path[: -len(".img")].rpartition("-")[2] for path in paths]
+    return [word for word in words if _DIGEST.fullmatch(word)]
 
 
 def is_of(path: str, release: str) -> bool:
     """Whether an image is one of a release."""
     return re.fullmatch(re.escape(release) + r"-[0-9a-f]{16}\.img", path.rsplit("/", 1)[-1]) is not None
-
-
-def is_named(path: str, digest: str) -> bool:
-    """Whether an image is named by a digest, of any release."""
-    return len(digest) == 64 and path.endswith("-%s.img" % digest[:16])
 
 
 def _written_at(host: Any, path: str) -> int:

@@ -80,8 +80,6 @@ def of_conf(host: Any, conf: Any, settings: Dict[str, str]) -> Target:
         found = _of_ssh(host, conf, dhcp, parts)
     else:
         found = parts.of(None, _of_storage, host, kind, location, path)
-    if found is not None and found.network is not None:
-        parts.of(None, network.check_settings, settings)
     parts.end()
     dump: Target = found._replace(aliases=found.aliases + dracut.drivers)
     return dump
