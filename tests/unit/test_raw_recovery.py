@@ -90,14 +90,14 @@ def test_a_vmcore_as_it_is_becomes_a_file_too(host):
 
 
 ELF = vmcore_builder.elf()
+EARLIER = ELF[:64] + bytes(64) + ELF[128:]
 UNENDED = {  # on the device, as much of it as there is of the dump, why it is not whole
     "without a word behind it": (ELF + REST, ELF, "Nothing tells that it was written to its end"),
     "before another's word": (ELF + behind(b"x" * len(ELF)) + REST, ELF, "Nothing tells"),
     "cut": (ELF[:-100], ELF[:-100], "was cut off"),
     "a stream": (STREAM + REST, DUMP, "Nothing tells"),
     "a stream before another's word": (STREAM + behind(b"x" * len(STREAM)), DUMP, "Nothing tells"),
-    "what went before it was as long, and it is cut": (ELF[:9000] + (ELF[:64] + bytes(64) + ELF[128:])[9000:]
-        + behind(ELF[:64] + bytes(64) + ELF[128:]), ELF, "Nothing tells"),
+    "what went before it was as long, and it is cut": (ELF[:9000] + EARLIER[9000:] + behind(EARLIER), ELF, "Nothing tells"),
 }  # fmt: skip
 
 
