@@ -97,7 +97,7 @@ def check_owner(text: str, name: str, keys: List[str]) -> None:
     """
     for line in _lines(text):
         owner = _owner(line)
-        if line.key not in keys or owner == name or (not owner and _names(line, name)):
+        if line.key not in keys or _is_of(line, name):
             continue
         its = "The key %s of the host %s " % (fingerprint(line.key), name)
         if owner:
@@ -112,9 +112,7 @@ def removed(text: str, name: str, keys: List[str]) -> str:
     """The text without these keys, and without all others of the host; what is another host's or somebody's stays."""
 
     def goes(line: Optional[Line]) -> bool:
-        return line is not None and (
-            _owner(line) == name or (line.key in keys and not _owner(line) and _names(line, name))
-        )
+        return line is not None and (_owner(line) == name or (line.key in keys and _is_of(line, name)))
 
     return "\n".join(raw for raw in text.split("\n") if not goes(parse(raw)))
 
@@ -143,8 +141,11 @@ def _owner(line: Line) -> str:
     return line.comment[len(MARK) + 1 :] if line.comment.startswith(MARK + " ") else ""
 
 
-def _names(line: Line, name: str) -> bool:
-    """Whether the comment is that of a key that was made on the host (ssh-keygen: user@host), by its long or short name."""
+def _is_of(line: Line, name: str) -> bool:
+    """Whether a line is a host's: by its mark, or, where nothing here has written it, by the comment of a key that was made on
+    the host (ssh-keygen: user@host), with its long or short name."""
+    if _owner(line):
+        return _owner(line) == name
     name, host = name.lower(), line.comment.lower().rpartition("@")[2]
     return "@" in line.comment and (host in (name, name.split(".")[0]) or host.split(".")[0] == name)
 

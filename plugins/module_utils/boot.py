@@ -13,7 +13,7 @@ import re
 import zipfile
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from . import cmdline, conf, kexec, layout, servers
+from . import cmdline, conf, evidence, kexec, layout, servers
 from .plan import Plan, Step
 from .problems import Problem, fail, shown
 
@@ -21,7 +21,6 @@ _PACKAGE = __name__.rpartition(".")[0]  # ansible_collections.vmcore.kdump.plugi
 
 _IMPORT = re.compile(r"^[ \t]*from (\.+)([\w.]*) import (?:\(([^)]*)\)|(.*))", re.MULTILINE)
 _NAME = re.compile(r"\w+")
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _MEND = "Run the role vmcore.kdump.kdump, or the module vmcore.kdump.boot, on this host."
 
 _MAIN = """\
@@ -307,8 +306,7 @@ def warnings(host: Any) -> List[Problem]:
     if not host.is_file(layout.UNIT_END):
         return [Problem("How boots end is not noted: %s is missing." % layout.UNIT_END, _MEND)]
     # At boot the two units start at the same time, and loading takes the longer.
-    noting = not _notes_ends(host) or not kexec.is_loaded(host)
-    if noting or host.read_text(layout.RUNNING, "").strip() == host.read_text(_BOOT_ID, "").strip():
+    if not _notes_ends(host) or not kexec.is_loaded(host) or evidence.is_noted(host):
         return []
     return [Problem(
         "How this boot ends is not noted, so a crash that leaves nothing would not be told: %s has failed or was stopped."

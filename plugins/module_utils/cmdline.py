@@ -36,6 +36,11 @@ def key(argument: str) -> str:
     return argument.split("=", 1)[0].lstrip('"')
 
 
+def keys(line: str) -> List[str]:
+    """The keys of a line's arguments."""
+    return [key(argument) for argument in split(line)]
+
+
 def values(arguments: Iterable[str], name: str) -> List[str]:
     """The values given to a name, in order, unquoted; "" for a bare flag."""
     found = []

@@ -114,22 +114,25 @@ def begin(host: Any) -> Optional[End]:
     """Note that this boot has begun, and how the last one ended; None where it has been noted already, or for the first."""
     boot_id = host.read_text(_BOOT_ID).strip()
     before = _object(host, layout.BOOT)
+    ended = host.read_text(layout.ENDED, "").strip()
+    host.remove(layout.ENDED)  # first: on a disk that is full it would tell of a shutdown that another boot had not
     end = None
     if before.get("boot_id") != boot_id:
         if before:
-            clean = host.read_text(layout.ENDED, "").strip() == before["boot_id"]
-            host.remove(
-                layout.ENDED
-            )  # first: on a disk that is full it would tell of a shutdown that another boot had not
+            clean = ended == before["boot_id"]
             end = End(before["boot_id"], clean, before["began"], host.now(), before.get("reports", []))
             for path in [layout.LAST_END] + ([] if clean else [layout.LAST_UNCLEAN]):
                 _save(host, path, dict(end._asdict()))
         reports = [layout.FAILED + "/" + name for name in host.listdir(layout.FAILED)]
         _save(host, layout.BOOT, {"boot_id": boot_id, "began": host.now(), "reports": reports})
-    host.remove(layout.ENDED)
     host.write(layout.RUNNING, (boot_id + "\n").encode(), 0o600)
     host.write(layout.BEGUN, (boot_id + "\n").encode(), 0o600)
     return end
+
+
+def is_noted(host: Any) -> bool:
+    """Whether how this boot ends will be known."""
+    return bool(host.read_text(layout.RUNNING, "").strip() == host.read_text(_BOOT_ID, "").strip())
 
 
 def last_end(host: Any) -> Optional[End]:

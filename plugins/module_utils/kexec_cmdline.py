@@ -51,7 +51,7 @@ def capture_cmdline(
     if "--" in base:  # what follows is for the running system's init (parse_args() in kernel/params.c)
         base = base[: base.index("--")]
     base = [argument for argument in base if not argument.rstrip('"').endswith("=")]
-    base = cmdline.without(base, _keys(settings.get("KDUMP_COMMANDLINE_REMOVE", "")) + _ALWAYS_REMOVED)
+    base = cmdline.without(base, cmdline.keys(settings.get("KDUMP_COMMANDLINE_REMOVE", "")) + _ALWAYS_REMOVED)
     added = cmdline.split(settings.get("KDUMP_COMMANDLINE_APPEND", ""))
     apicid = boot_apicid(cpuinfo)
     if apicid is not None:
@@ -82,10 +82,6 @@ def fed(arguments: Sequence[str], prefix: str = "watchdog.") -> List[str]:
     kept = cmdline.without(arguments, [prefix + "open_timeout"])
     switch = prefix + "handle_boot_enabled"
     return [one for one in kept if not any(_FALSE.match(value) for value in cmdline.values([one], switch))]
-
-
-def _keys(names: str) -> List[str]:
-    return [cmdline.key(name) for name in cmdline.split(names)]
 
 
 def boot_apicid(cpuinfo: str) -> Optional[int]:

@@ -45,10 +45,10 @@ def configuration(host: Any) -> Configuration:
 
 # What kdump-utils ships (gen-kdump-sysconfig.sh of 1.0.61) asks for nothing.
 _SHIPPED = {"KDUMP_IMG": ("vmlinuz",), "KDUMP_IMG_EXT": (), "KEXEC_ARGS": ("-s", "--dt-no-old-root")}
+_REBUILT = "the native engine builds its image anew when something has changed."
 _FOUND = "the native engine finds the kernel by its release (KDUMP_KERNELVER) in KDUMP_BOOTDIR."
 _WHY = {
-    "force_rebuild": "the native engine builds its image anew when something has changed.",
-    "force_no_rebuild": "the native engine builds its image anew when something has changed.",
+    "force_rebuild": _REBUILT, "force_no_rebuild": _REBUILT,
     "KDUMP_IMG": _FOUND, "KDUMP_IMG_EXT": _FOUND,
     "KEXEC_ARGS": "the native engine loads by a system call.",
 }  # fmt: skip

@@ -89,8 +89,8 @@ def check_settings(settings: Dict[str, str]) -> None:
 def _words(settings: Dict[str, str]) -> List[Tuple[str, str]]:
     """The words for addresses on the capture kernel's command line, each with the variable that has it."""
     whole, append = (cmdline.split(settings.get(name, "")) for name in _COMMAND_LINES)
-    removed = [cmdline.key(word) for word in cmdline.split(settings.get("KDUMP_COMMANDLINE_REMOVE", ""))]
-    words = [(_COMMAND_LINES[0], word) for word in cmdline.without(whole, removed)]
+    whole = cmdline.without(whole, cmdline.keys(settings.get("KDUMP_COMMANDLINE_REMOVE", "")))
+    words = [(_COMMAND_LINES[0], word) for word in whole]
     words += [(_COMMAND_LINES[1], word) for word in append]
     return [(name, word) for name, word in words if cmdline.key(word) == "ip" and "=" in word]
 
